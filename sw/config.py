@@ -1,0 +1,348 @@
+"""What one run is asked to do: a TOML file, one table a stage, every key checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import tomllib
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sw.ir.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """The pre-trained Vision Transformer."""
+
+    name: str
+    """A timm model name, such as ``vit_base_patch16_224``."""
+    pretrained: bool = False
+    """Take timm's weights from the hub."""
+    checkpoint: str = ""
+    """A local checkpoint (.safetensors or .pth), relative to the configuration file."""
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of ``timm.create_model`` (img_size, depth, ...)."""
+    keep_layernorm: tuple[str, ...] = ()
+    """Sites that are left alone: dotted names or shell patterns."""
+    unfoldable: str = "stage"
+    """Norms whose affine cannot fold: ``stage`` keeps it as an explicit stage, ``keep`` leaves the norm alone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """Images, and how they are split."""
+
+    dataset: str = "digits"
+    """``digits`` (scikit-learn's), ``imagefolder``, or a timm dataset name such as ``tfds/cifar10``."""
+    root: str = ""
+    """Folder of an image folder or timm dataset, relative to the configuration file."""
+    train_split: str = "train"
+    """Sub-folder or split that training and calibration images come from."""
+    test_split: str = "val"
+    """Sub-folder or split that only reports look at."""
+    split_seed: int = 0
+    """Seed of the fixed division into train, calibration and test; the same for every run seed."""
+    calibration_images: int = 256
+    """Images taken out of the training split for capture and calibration."""
+    batch_size: int = 64
+    workers: int = 0
+    """Loader processes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """Training the embedded default model; skipped where a model is given."""
+
+    epochs: int = 0
+    """0: the model is pre-trained and nothing is trained."""
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaptureConfig:
+    """Pairs (x, pre-affine y) of every norm."""
+
+    images: int = 256
+    """Training images that run through the model."""
+    pairs: int = 50_000
+    """Pairs kept at each site."""
+    headroom_bits: float = 1.0
+    """Room between the largest captured |x| and the input format's range, as a power of two."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnitConfig:
+    """Every site's hardware unit: formats and realisation."""
+
+    in_width: int = 16
+    """Bits of the input code."""
+    out_width: int = 8
+    """Bits of the output code."""
+    realize: str = "auto"
+    """Kind of realisation, or ``auto`` for the cheapest."""
+    faithful: bool = False
+    """Allow one unit in the last place."""
+    lanes: int = 1
+    """Elements a beat."""
+    fmax_mhz: float = 200.0
+    """Target clock for which registers are placed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvolveConfig:
+    """The search, for one site and one seed."""
+
+    population: int = 200
+    generations: int = 40
+    max_nodes: int = 20
+    tournament: int = 7
+    seeds: int = 2
+    """Independent searches a site; their fronts are merged."""
+    held_out: float = 0.1
+    """Share of the pairs that only judges."""
+    growth_penalty: float = 0.005
+    """Weight of (f(-a)^2 + f(a)^2)/2 at a = 2 max|x| (the paper's penalty)."""
+    csd_digits: int = 3
+    """Non-zero signed digits of a constant."""
+    choose: str = "knee"
+    """Which point of the front: ``knee``, ``best`` or ``cheapest``."""
+    budget_s: float = 0.0
+    """Wall-clock cap a site in seconds, checked between generations; 0: none."""
+    jobs: int = 0
+    """Worker processes; 0: one a core."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlignConfig:
+    """Re-alignment of the weights to the evolved functions, distilled from the original."""
+
+    epochs: int = 20
+    lr: float = 5e-4
+    weight_decay: float = 0.0
+    temperature: float = 4.0
+    kd_weight: float = 0.5
+    """Weight of the distillation term; the rest is cross-entropy."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuantizeConfig:
+    """Integer weights and activations."""
+
+    weight_bits: int = 8
+    act_bits: int = 8
+    calibration_images: int = 256
+    epochs: int = 0
+    """Quantization-aware fine-tuning after calibration."""
+    lr: float = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VerifyConfig:
+    """Simulation of the generated Verilog."""
+
+    replay_images: int = 4
+    """Test images whose activations run through the RTL."""
+    stall_beats: int = 4096
+    """Beats sent under random stalls."""
+    jobs: int = 0
+    """Simulations at a time; 0: one a core."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SynthConfig:
+    """Resources and clock."""
+
+    families: tuple[str, ...] = ("xc7", "ecp5", "ice40")
+    pnr_seeds: int = 3
+    """Place-and-route seeds; the median counts."""
+    jobs: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """One run: what its TOML file says, over the defaults."""
+
+    model: ModelConfig
+    name: str = "run"
+    """Folder of the run below ``runs_dir``."""
+    seed: int = 0
+    runs_dir: str = "runs"
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+    capture: CaptureConfig = CaptureConfig()
+    unit: UnitConfig = UnitConfig()
+    evolve: EvolveConfig = EvolveConfig()
+    align: AlignConfig = AlignConfig()
+    quantize: QuantizeConfig = QuantizeConfig()
+    verify: VerifyConfig = VerifyConfig()
+    synth: SynthConfig = SynthConfig()
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists and numbers, as JSON and TOML hold them."""
+        return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(self))))
+
+
+def load(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
+    """Read a run's TOML file.
+
+    Args:
+        path: The file; paths inside it are relative to its folder.
+        overrides: ``section.key=value`` texts that win over the file; the value is written as in TOML,
+            and a bare word counts as a string.
+
+    Raises:
+        InputError: No such file, not TOML, an unknown key, or a value of the wrong type or range.
+    """
+    path = Path(path)
+    try:
+        body = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"configuration '{path}' cannot be read: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"configuration '{path}' is not TOML: {error}") from error
+    for text in overrides:
+        _override(body, text)
+    _resolve_paths(body, path.parent)
+    body.setdefault("name", path.stem)
+    return from_dict(body)
+
+
+def from_dict(body: dict[str, Any]) -> RunConfig:
+    """A checked configuration from nested dicts; the inverse of ``RunConfig.to_dict``."""
+    return typing.cast(RunConfig, _build(RunConfig, body, ""))
+
+
+def digest(config: RunConfig, *sections: str) -> str:
+    """sha256 of the whole configuration, or of the named sections of it."""
+    body = config.to_dict()
+    picked = {key: body[key] for key in sections} if sections else body
+    return hashlib.sha256(json.dumps(picked, sort_keys=True).encode()).hexdigest()
+
+
+def _override(body: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InputError(f"override must look like 'section.key=value', not {text!r}")
+    try:
+        parsed = tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        body = body.setdefault(section, {})
+        if not isinstance(body, dict):
+            raise InputError(f"override {text!r} must name a section and a key in it")
+    body[last] = parsed
+
+
+def _resolve_paths(body: dict[str, Any], folder: Path) -> None:
+    for section, key in (("model", "checkpoint"), ("data", "root")):
+        table = body.get(section)
+        if isinstance(table, dict) and isinstance(table.get(key), str) and table[key]:
+            table[key] = str(folder / table[key])
+
+
+def _build(cls: type, body: Any, where: str) -> Any:
+    if not isinstance(body, dict):
+        raise InputError(f"configuration key '{where}' must be a table, not {body!r}")
+    hints = typing.get_type_hints(cls)
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    values: dict[str, Any] = {}
+    for key, value in body.items():
+        name = f"{where}.{key}" if where else key
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known)}"
+            raise InputError(f"unknown configuration key '{name}'; {hint}")
+        values[key] = _convert(hints[key], value, name)
+    for name, f in known.items():
+        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            raise InputError(f"configuration lacks the key '{f'{where}.' if where else ''}{name}'")
+    return cls(**values)
+
+
+def _convert(hint: Any, value: Any, name: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), value, name)
+    origin = typing.get_origin(hint) or hint
+    if origin is tuple and isinstance(value, list) and all(isinstance(v, str) for v in value):
+        return tuple(value)
+    if origin is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, origin) and isinstance(value, bool) == (origin is bool):
+        return value
+    wanted = {"str": "a string", "int": "a whole number", "float": "a number", "bool": "true or false"}
+    article = wanted.get(origin.__name__, "a list of strings" if origin is tuple else "a table")
+    raise InputError(f"configuration key '{name}' must be {article}, not {value!r}")
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "data.calibration_images": (1, 1e9),
+    "data.batch_size": (1, 1e6),
+    "data.workers": (0, 1024),
+    "train.epochs": (0, 1e6),
+    "capture.images": (1, 1e9),
+    "capture.pairs": (16, 1e9),
+    "capture.headroom_bits": (0, 8),
+    "unit.in_width": (2, 16),
+    "unit.out_width": (2, 16),
+    "unit.lanes": (1, 64),
+    "unit.fmax_mhz": (1, 2000),
+    "evolve.population": (4, 1e6),
+    "evolve.generations": (0, 1e6),
+    "evolve.max_nodes": (3, 1000),
+    "evolve.tournament": (1, 1e6),
+    "evolve.seeds": (1, 1000),
+    "evolve.held_out": (0.01, 0.9),
+    "evolve.growth_penalty": (0, 1e6),
+    "evolve.csd_digits": (1, 16),
+    "evolve.budget_s": (0, 1e9),
+    "evolve.jobs": (0, 4096),
+    "align.epochs": (0, 1e6),
+    "align.temperature": (0.01, 1000),
+    "align.kd_weight": (0, 1),
+    "quantize.weight_bits": (2, 8),
+    "quantize.act_bits": (2, 8),
+    "quantize.calibration_images": (1, 1e9),
+    "quantize.epochs": (0, 1e6),
+    "verify.replay_images": (1, 1e6),
+    "verify.stall_beats": (0, 1e9),
+    "verify.jobs": (0, 1024),
+    "synth.pnr_seeds": (0, 100),
+    "synth.jobs": (0, 1024),
+}
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "model.unfoldable": ("stage", "keep"),
+    "evolve.choose": ("knee", "best", "cheapest"),
+}
+FAMILIES = ("xc7", "ecp5", "ice40")
+
+
+def _check_ranges(config: RunConfig) -> None:
+    for key, (low, high) in _RANGES.items():
+        section, name = key.split(".")
+        value = getattr(getattr(config, section), name)
+        if not low <= value <= high:
+            raise InputError(f"configuration key '{key}' must be {low:g}..{high:g}, not {value!r}")
+    for key, choices in _CHOICES.items():
+        section, name = key.split(".")
+        value = getattr(getattr(config, section), name)
+        if value not in choices:
+            raise InputError(f"configuration key '{key}' must be one of {', '.join(choices)}, not {value!r}")
+    for family in config.synth.families:
+        if family not in FAMILIES:
+            raise InputError(
+                f"configuration key 'synth.families' must hold only {', '.join(FAMILIES)}, not {family!r}"
+            )
+    if not config.name or config.name in (".", "..") or "/" in config.name:
+        raise InputError(f"configuration key 'name' must be a plain folder name, not {config.name!r}")

@@ -1,0 +1,179 @@
+"""One run is one directory; this file knows the name of everything in it and how files get there whole."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+
+from sw.config import RunConfig
+from sw.ir.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    """The files of one run, below ``root``."""
+
+    root: Path
+    config: RunConfig
+
+    @classmethod
+    def create(cls, config: RunConfig) -> RunDir:
+        """The directory ``<runs_dir>/<name>`` of a configuration, made if it is not there.
+
+        Raises:
+            InputError: It cannot be written.
+        """
+        root = Path(config.runs_dir) / config.name
+        make_folder(root)
+        run = cls(root, config)
+        write_text(root / "config.toml", tomli_w.dumps(config.to_dict()))
+        return run
+
+    @property
+    def original(self) -> Path:
+        """The pre-trained model with LayerNorm, a state dict."""
+        return self.root / "model" / "original.safetensors"
+
+    @property
+    def captures(self) -> Path:
+        """``<site>_x`` and ``<site>_y``, float32 vectors of equal length."""
+        return self.root / "captures.npz"
+
+    @property
+    def capture_stats(self) -> Path:
+        """Sample size, seed, fold plan and statistics of every captured site."""
+        return self.root / "captures.json"
+
+    @property
+    def functions(self) -> Path:
+        """The chosen function of every site and its whole front."""
+        return self.root / "functions.json"
+
+    @property
+    def realigned(self) -> Path:
+        """The model with scalar functions after re-alignment, a state dict."""
+        return self.root / "realigned.safetensors"
+
+    @property
+    def quantized(self) -> Path:
+        """The integer model, a state dict."""
+        return self.root / "quantized.safetensors"
+
+    @property
+    def replay(self) -> Path:
+        """``<site>_raw`` and ``<site>_out_raw``: codes of real activations at every site, int64, rows = tokens."""
+        return self.root / "replay.npz"
+
+    def accuracy(self, stage: str) -> Path:
+        """Test accuracy of ``original``, ``swapped``, ``realigned`` or ``quantized``."""
+        return self.root / "accuracy" / f"{stage}.json"
+
+    def predictions(self, stage: str) -> Path:
+        """Test predictions behind an accuracy: ``labels``, ``predicted``, int64."""
+        return self.root / "accuracy" / f"{stage}.npz"
+
+    def program(self, site: str) -> Path:
+        """The integer program of a site."""
+        return self.root / "programs" / f"{site}.json"
+
+    @property
+    def hdl(self) -> Path:
+        return self.root / "hdl"
+
+    @property
+    def manifest(self) -> Path:
+        return self.hdl / "manifest.json"
+
+    @property
+    def sim(self) -> Path:
+        return self.root / "sim"
+
+    @property
+    def synth(self) -> Path:
+        return self.root / "synth"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report"
+
+    def read_functions(self) -> dict[str, dict[str, Any]]:
+        """Site -> its entry of ``functions.json``."""
+        sites: dict[str, dict[str, Any]] = read_json(self.functions)["sites"]
+        return sites
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder and check that files can be written in it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise InputError(f"folder '{path}' cannot be written: {error.strerror}") from error
+    return path
+
+
+def unit_name(site: str) -> str:
+    """The hardware name of a site: dots become underscores."""
+    return site.replace(".", "_")
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that replaces it if the block ends well, and else disappears."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield scratch
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with atomic(path) as scratch:
+        scratch.write_text(text)
+
+
+def write_json(path: Path, body: Any) -> None:
+    """Write JSON whole or not at all; NaN and infinity are refused."""
+    write_text(path, json.dumps(body, indent=2, allow_nan=False) + "\n")
+
+
+def write_npz(path: Path, arrays: dict[str, Any]) -> None:
+    """Write named arrays whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    with atomic(path) as scratch:
+        scratch.write_bytes(buffer.getvalue())
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        InputError: The file is missing or broken.
+    """
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"'{path}' is not JSON: {error}") from error
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

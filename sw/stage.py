@@ -1,0 +1,121 @@
+"""A stage of a run: when it may be skipped, and how it starts from a shell."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sw.config import digest, load
+from sw.ir.errors import InputError
+from sw.run_dir import RunDir, file_digest, read_json, write_json
+
+Files = Callable[[RunDir], Sequence[Path]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """One step from files of a run directory to files of it.
+
+    A stage is skipped when the configuration sections that it reads and the content of its input files
+    are what they were when its outputs were made, and the outputs are still there.
+    """
+
+    name: str
+    """The sub-command that does it."""
+    help: str
+    """What it does, one line."""
+    sections: tuple[str, ...]
+    """Configuration sections that change its result."""
+    inputs: Files
+    """Files that it reads."""
+    outputs: Files
+    """Files that it leaves; they may depend on the inputs."""
+    body: Callable[[RunDir], None]
+    """The work; writes every output atomically."""
+    after: str = ""
+    """The stage that makes its inputs."""
+
+    def run(self, run: RunDir, *, force: bool = False) -> bool:
+        """Do the work unless its result is there already; say whether anything was done.
+
+        Raises:
+            InputError: An input file is missing; the message names the stage that makes it.
+        """
+        for path in self.inputs(run):
+            if not path.exists():
+                raise InputError(f"stage '{self.name}' needs '{path}'; run 'normforge {self.after}' first")
+        stamp = run.root / "stages" / f"{self.name}.json"
+        wanted = self._fingerprint(run)
+        if not force and stamp.exists() and read_json(stamp) == wanted | self._made(run):
+            return False
+        stamp.unlink(missing_ok=True)
+        self.body(run)
+        write_json(stamp, wanted | self._made(run))
+        return True
+
+    def main(self, argv: Sequence[str] | None = None) -> int:
+        """The stage as a script: ``python -m <module> CONFIG``; returns the exit status."""
+        parser = argparse.ArgumentParser(description=self.help)
+        add_run_arguments(parser)
+        args = parser.parse_args(argv)
+        return guarded(lambda: report_run(self, open_run(args), force=args.force), debug=args.debug)
+
+    def _fingerprint(self, run: RunDir) -> dict[str, object]:
+        return {
+            "config": digest(run.config, "seed", *self.sections),
+            "inputs": {str(p.relative_to(run.root)): file_digest(p) for p in self.inputs(run)},
+        }
+
+    def _made(self, run: RunDir) -> dict[str, object]:
+        made = {
+            str(p.relative_to(run.root)): file_digest(p) if p.exists() else "missing"
+            for p in self.outputs(run)
+        }
+        return {"outputs": made}
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that every stage takes."""
+    parser.add_argument("config", metavar="CONFIG", help="the run's TOML file")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="override one configuration key, such as evolve.generations=10",
+    )
+    parser.add_argument("--seed", type=int, help="seed of the run (configuration key 'seed')")
+    parser.add_argument("--force", action="store_true", help="do the work even if nothing changed")
+    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
+
+
+def open_run(args: argparse.Namespace) -> RunDir:
+    """The run directory that parsed arguments ask for."""
+    seed = () if args.seed is None else (f"seed={args.seed}",)
+    return RunDir.create(load(args.config, (*args.overrides, *seed)))
+
+
+def report_run(stage: Stage, run: RunDir, *, force: bool = False) -> int:
+    """Run a stage and say what became of it."""
+    print(f"[{stage.name}] {stage.help}", flush=True)
+    if not stage.run(run, force=force):
+        print(f"[{stage.name}] up to date", flush=True)
+    return 0
+
+
+def guarded(action: Callable[[], int], *, debug: bool) -> int:
+    """Run an action; what the user caused becomes one line on stderr and status 2, Ctrl-C status 130."""
+    try:
+        return action()
+    except InputError as error:
+        if debug:
+            raise
+        print(f"normforge: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("normforge: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
