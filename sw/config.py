@@ -30,7 +30,7 @@ class ModelConfig:
     keep_layernorm: tuple[str, ...] = ()
     """Sites that are left alone: dotted names or shell patterns."""
     unfoldable: str = "stage"
-    """Norms whose affine cannot fold: ``stage`` keeps it as an explicit stage, ``keep`` leaves the norm alone."""
+    """Norms whose affine cannot fold: ``stage`` keeps it as an explicit stage, ``keep`` keeps the norm."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -72,7 +72,7 @@ class RunDir:
 
     @property
     def replay(self) -> Path:
-        """``<site>_raw`` and ``<site>_out_raw``: codes of real activations at every site, int64, rows = tokens."""
+        """``<site>_raw`` and ``<site>_out_raw``: codes of real activations, int64, one token a row."""
         return self.root / "replay.npz"
 
     def accuracy(self, stage: str) -> Path:

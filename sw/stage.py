@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sw.config import digest, load
-from sw.ir.errors import InputError
+from sw.ir.errors import InputError, VerificationError
 from sw.run_dir import RunDir, file_digest, read_json, write_json
 
 Files = Callable[[RunDir], Sequence[Path]]
@@ -108,7 +108,11 @@ def report_run(stage: Stage, run: RunDir, *, force: bool = False) -> int:
 
 
 def guarded(action: Callable[[], int], *, debug: bool) -> int:
-    """Run an action; what the user caused becomes one line on stderr and status 2, Ctrl-C status 130."""
+    """Run an action and return its exit status.
+
+    What the user caused becomes one line on stderr and status 2, a verification that fails one line and
+    status 1, Ctrl-C status 130.
+    """
     try:
         return action()
     except InputError as error:
@@ -116,6 +120,11 @@ def guarded(action: Callable[[], int], *, debug: bool) -> int:
             raise
         print(f"normforge: {error}", file=sys.stderr)
         return 2
+    except VerificationError as error:
+        if debug:
+            raise
+        print(f"normforge: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("normforge: stopped; the same command goes on from here", file=sys.stderr)
         return 130

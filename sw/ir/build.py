@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from sw.ir import interpret
-from sw.ir.formats import FixedFormat
+from sw.ir.errors import InputError
+from sw.ir.formats import FixedFormat, IntArray
 from sw.ir.interpret import MAX_TABLE_BITS
 from sw.ir.program import MAX_WIRE_BITS, Instr, Op, Program
 
@@ -19,8 +21,12 @@ Wire = int
 class Builder:
     """Collects instructions; equal ones are shared and those on constants are computed at once.
 
-    Every wire gets a range by interval arithmetic; ``build`` then narrows the ranges to what really
-    occurs over all input codes, so that every wire of the finished program has its minimal width.
+    Every wire is evaluated on all input codes while it is built, so its range is what really occurs,
+    operations that cannot do anything there (a clamp inside its limits) vanish, and every wire of the
+    finished program has its minimal width.
+
+    Raises:
+        InputError: The input has more than 20 bits, or a wire would need more than 62.
 
     >>> b = Builder(FixedFormat.parse("s4.0"))
     >>> p = b.build(b.clamp(b.add(b.x, b.const(3)), -4, 3), FixedFormat.parse("s3.0"))
@@ -29,32 +35,41 @@ class Builder:
     """
 
     def __init__(self, input: FixedFormat) -> None:
+        if input.width > MAX_TABLE_BITS:
+            raise InputError(
+                f"input of a program must have at most {MAX_TABLE_BITS} bits to be built, not {input.width}"
+            )
         self.input = input
         self._instrs: list[Instr] = []
+        self._values: list[IntArray | int] = []
         self._known: dict[tuple[Op, tuple[int, ...], tuple[int, ...]], Wire] = {}
         self._tables: list[tuple[int, ...]] = []
-        self.x = self._emit(Op.INPUT, (), (), input.min_raw, input.max_raw)
+        self._arrays: list[IntArray] = []
+        self.x = self._append(Instr(Op.INPUT, (), (), input.min_raw, input.max_raw), input.codes())
 
     def range(self, wire: Wire) -> tuple[int, int]:
-        """Smallest and largest value that the wire can take, by interval arithmetic."""
+        """Smallest and largest value that the wire takes over all input codes."""
         return self._instrs[wire].lo, self._instrs[wire].hi
 
+    def values(self, wire: Wire) -> IntArray:
+        """The wire's value at every input code, in rising order of the code."""
+        return np.broadcast_to(np.asarray(self._values[wire], dtype=np.int64), 1 << self.input.width)
+
     def const(self, value: int) -> Wire:
-        return self._emit(Op.CONST, (), (int(value),), int(value), int(value))
+        key = (Op.CONST, (), (int(value),))
+        if key not in self._known:
+            self._known[key] = self._append(Instr(*key, int(value), int(value)), int(value))
+        return self._known[key]
 
     def add(self, a: Wire, b: Wire) -> Wire:
         if self._is_const(a, 0):
             return b
         if self._is_const(b, 0):
             return a
-        (alo, ahi), (blo, bhi) = self.range(a), self.range(b)
-        return self._emit(Op.ADD, (min(a, b), max(a, b)), (), alo + blo, ahi + bhi)
+        return self._emit(Op.ADD, min(a, b), max(a, b))
 
     def sub(self, a: Wire, b: Wire) -> Wire:
-        if self._is_const(b, 0):
-            return a
-        (alo, ahi), (blo, bhi) = self.range(a), self.range(b)
-        return self._emit(Op.SUB, (a, b), (), alo - bhi, ahi - blo)
+        return a if self._is_const(b, 0) else self._emit(Op.SUB, a, b)
 
     def neg(self, a: Wire) -> Wire:
         return self.sub(self.const(0), a)
@@ -64,109 +79,108 @@ class Builder:
             return b
         if self._is_const(b, 1):
             return a
-        (alo, ahi), (blo, bhi) = self.range(a), self.range(b)
-        corners = (alo * blo, alo * bhi, ahi * blo, ahi * bhi)
-        return self._emit(Op.MUL, (min(a, b), max(a, b)), (), min(corners), max(corners))
+        return self._emit(Op.MUL, min(a, b), max(a, b))
 
     def abs(self, a: Wire) -> Wire:
-        lo, hi = self.range(a)
-        if lo >= 0:
-            return a
-        return self._emit(Op.ABS, (a,), (), max(0, -hi), max(-lo, hi))
+        return a if self.range(a)[0] >= 0 else self._emit(Op.ABS, a)
 
     def shl(self, a: Wire, amount: int) -> Wire:
-        lo, hi = self.range(a)
-        return a if amount == 0 else self._emit(Op.SHL, (a,), (amount,), lo << amount, hi << amount)
+        return a if amount == 0 else self._emit(Op.SHL, a, params=(amount,))
 
     def shr(self, a: Wire, amount: int) -> Wire:
         """floor(a / 2^amount); an amount beyond the wire's bits leaves its sign."""
-        amount = min(amount, MAX_WIRE_BITS)
-        lo, hi = self.range(a)
-        return a if amount == 0 else self._emit(Op.SHR, (a,), (amount,), lo >> amount, hi >> amount)
+        return a if amount == 0 else self._emit(Op.SHR, a, params=(min(amount, MAX_WIRE_BITS),))
 
     def low(self, a: Wire, amount: int) -> Wire:
-        """a mod 2^amount, never negative."""
+        """A mod 2^amount, never negative."""
         lo, hi = self.range(a)
-        top = (1 << amount) - 1
-        return a if 0 <= lo and hi <= top else self._emit(Op.LOW, (a,), (amount,), 0, top)
+        return a if lo >= 0 and hi < 1 << amount else self._emit(Op.LOW, a, params=(amount,))
 
     def min(self, a: Wire, b: Wire) -> Wire:
-        (alo, ahi), (blo, bhi) = self.range(a), self.range(b)
-        if ahi <= blo:
+        if self.range(a)[1] <= self.range(b)[0]:
             return a
-        if bhi <= alo:
+        if self.range(b)[1] <= self.range(a)[0]:
             return b
-        return self._emit(Op.MIN, (min(a, b), max(a, b)), (), min(alo, blo), min(ahi, bhi))
+        return self._emit(Op.MIN, min(a, b), max(a, b))
 
     def max(self, a: Wire, b: Wire) -> Wire:
-        (alo, ahi), (blo, bhi) = self.range(a), self.range(b)
-        if alo >= bhi:
+        if self.range(a)[0] >= self.range(b)[1]:
             return a
-        if blo >= ahi:
+        if self.range(b)[0] >= self.range(a)[1]:
             return b
-        return self._emit(Op.MAX, (min(a, b), max(a, b)), (), max(alo, blo), max(ahi, bhi))
+        return self._emit(Op.MAX, min(a, b), max(a, b))
 
     def clamp(self, a: Wire, lo: int, hi: int) -> Wire:
-        """a limited to [lo, hi]; nothing at all where it cannot leave that range."""
+        """A limited to [lo, hi]; nothing at all where it does not leave that range."""
         alo, ahi = self.range(a)
-        if lo <= alo and ahi <= hi:
-            return a
-        new = min(max(alo, lo), hi), min(max(ahi, lo), hi)
-        return self._emit(Op.CLAMP, (a,), (int(lo), int(hi)), *new)
+        return a if lo <= alo and ahi <= hi else self._emit(Op.CLAMP, a, params=(int(lo), int(hi)))
 
     def lt(self, a: Wire, b: Wire) -> Wire:
-        (alo, ahi), (blo, bhi) = self.range(a), self.range(b)
-        if ahi < blo:
-            return self.const(1)
-        if alo >= bhi:
-            return self.const(0)
-        return self._emit(Op.LT, (a, b), (), 0, 1)
+        return self._emit(Op.LT, a, b)
 
     def eq(self, a: Wire, b: Wire) -> Wire:
-        return self._emit(Op.EQ, (min(a, b), max(a, b)), (), 0, 1)
+        return self._emit(Op.EQ, min(a, b), max(a, b))
 
     def select(self, condition: Wire, then: Wire, otherwise: Wire) -> Wire:
         if self.range(condition) == (0, 0):
             return otherwise
-        (blo, bhi), (clo, chi) = self.range(then), self.range(otherwise)
-        return self._emit(
-            Op.SELECT, (condition, then, otherwise), (), min(blo, clo), max(bhi, chi)
-        )
+        return self._emit(Op.SELECT, condition, then, otherwise)
 
-    def lookup(self, address: Wire, values: Sequence[int]) -> Wire:
+    def lookup(self, address: Wire, values: npt.ArrayLike) -> Wire:
         """values[address]; the address's range must lie within the table (``clamp`` or ``low`` it)."""
-        content = tuple(int(v) for v in values)
+        content = tuple(int(v) for v in np.asarray(values))
         if content not in self._tables:
             self._tables.append(content)
-        index = self._tables.index(content)
-        return self._emit(Op.LOOKUP, (address,), (index,), min(content), max(content))
+            self._arrays.append(np.asarray(content, dtype=np.int64))
+        return self._emit(Op.LOOKUP, address, params=(self._tables.index(content),))
 
     def build(self, result: Wire, output: FixedFormat) -> Program:
-        """The finished program: dead wires dropped, ranges measured over all input codes.
-
-        Wires are narrowed by running every input code, so the ranges are exact, where the input has
-        at most 20 bits; above that they stay as interval arithmetic left them.
+        """The finished program, without the wires that its result does not need.
 
         Raises:
-            InputError: The result can leave the output format.
+            InputError: The result leaves the output format.
         """
         instrs, tables = _live(self._instrs, self._tables, result)
-        if self.input.width <= MAX_TABLE_BITS:
-            instrs = _measured(self.input, instrs, tables)
         return Program(self.input, output, tuple(instrs), tuple(tables))
 
     def _is_const(self, wire: Wire, value: int) -> bool:
         return self.range(wire) == (value, value)
 
-    def _emit(self, op: Op, args: tuple[Wire, ...], params: tuple[int, ...], lo: int, hi: int) -> Wire:
-        if op is not Op.CONST and args and all(self._instrs[a].op is Op.CONST for a in args):
-            scratch = [self._instrs[a].lo for a in args]
-            return self.const(interpret.apply(Instr(op, args, params, lo, hi), scratch, self._tables))
+    def _emit(self, op: Op, *args: Wire, params: tuple[int, ...] = ()) -> Wire:
         key = (op, args, params)
-        if key not in self._known:
-            self._instrs.append(Instr(op, args, params, lo, hi))
-            self._known[key] = len(self._instrs) - 1
+        if key in self._known:
+            return self._known[key]
+        _check_width(op, [self.range(a) for a in args], params)
+        draft = Instr(op, args, params, 0, 0)
+        value = interpret.apply(draft, [self._values[a] for a in args], self._arrays)
+        lo, hi = int(np.min(value)), int(np.max(value))
+        if lo == hi:
+            return self.const(lo)
+        self._known[key] = self._append(replace(draft, lo=lo, hi=hi), value)
         return self._known[key]
+
+    def _append(self, instr: Instr, value: IntArray | int) -> Wire:
+        self._instrs.append(instr)
+        self._values.append(value)
+        return len(self._instrs) - 1
+
+
+def _check_width(op: Op, ranges: Sequence[tuple[int, int]], params: tuple[int, ...]) -> None:
+    """Refuse what int64 could not hold, before it is computed."""
+    sizes = [max(abs(lo), abs(hi)) for lo, hi in ranges]
+    match op:
+        case Op.MUL:
+            largest = sizes[0] * sizes[1]
+        case Op.SHL:
+            largest = sizes[0] << params[0]
+        case Op.ADD | Op.SUB:
+            largest = sizes[0] + sizes[1]
+        case _:
+            return
+    if largest.bit_length() + 1 > MAX_WIRE_BITS:
+        raise InputError(
+            f"every wire of a program must fit {MAX_WIRE_BITS} bits, not {largest.bit_length() + 1} ({op})"
+        )
 
 
 def _live(
@@ -186,15 +200,3 @@ def _live(
         params = (used.index(instr.params[0]),) if instr.op is Op.LOOKUP else instr.params
         kept.append(replace(instr, args=tuple(place[a] for a in instr.args), params=params))
     return kept, [tables[t] for t in used]
-
-
-def _measured(
-    input: FixedFormat, instrs: list[Instr], tables: list[tuple[int, ...]]
-) -> list[Instr]:
-    codes = input.codes()
-    arrays = [np.asarray(t, dtype=np.int64) for t in tables]
-    values = interpret.values_of(instrs, arrays, codes)
-    return [
-        replace(instr, lo=int(np.min(v)), hi=int(np.max(v)))
-        for instr, v in zip(instrs, values, strict=True)
-    ]

@@ -1,4 +1,4 @@
-"""The one exception that a user can cause."""
+"""What can go wrong without being a bug of ours: bad input, and a check that does not hold."""
 
 
 class InputError(ValueError):
@@ -6,4 +6,11 @@ class InputError(ValueError):
 
     The command line prints it and exits with status 2, without a traceback. Anything else that is
     raised is a bug of ours and keeps its traceback.
+    """
+
+
+class VerificationError(Exception):
+    """A check ran to its end and does not hold; the text is one line that names what failed.
+
+    The command line prints it and exits with status 1: the input was fine, the thing checked is not.
     """

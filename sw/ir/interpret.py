@@ -82,7 +82,9 @@ def apply(instr: Instr, args: Sequence[Any], tables: Sequence[Sequence[int] | In
             return _choose(op, args, params, tables)
 
 
-def _choose(op: Op, args: Sequence[Any], params: Sequence[int], tables: Sequence[Sequence[int] | IntArray]) -> Any:
+def _choose(
+    op: Op, args: Sequence[Any], params: Sequence[int], tables: Sequence[Sequence[int] | IntArray]
+) -> Any:
     """The operations that pick one of several values."""
     a = args[0]
     match op:

@@ -120,11 +120,13 @@ class Program:
         num_args, num_params = ARITY[instr.op]
         if (len(instr.args), len(instr.params)) != (num_args, num_params):
             raise InputError(
-                f"instruction {index} ({instr.op}) must have {num_args} arguments and {num_params} parameters, "
-                f"not {len(instr.args)} and {len(instr.params)}"
+                f"instruction {index} ({instr.op}) must have {num_args} arguments and {num_params} "
+                f"parameters, not {len(instr.args)} and {len(instr.params)}"
             )
         if any(not 0 <= arg < index for arg in instr.args):
-            raise InputError(f"instruction {index} ({instr.op}) must read earlier wires only, not {instr.args}")
+            raise InputError(
+                f"instruction {index} ({instr.op}) must read earlier wires only, not {instr.args}"
+            )
         if instr.lo > instr.hi or instr.width > MAX_WIRE_BITS:
             raise InputError(
                 f"range of instruction {index} ({instr.op}) must be rising and within {MAX_WIRE_BITS} bits, "
@@ -140,7 +142,9 @@ class Program:
     def _check_lookup(self, index: int, instr: Instr) -> None:
         table = instr.params[0]
         if not 0 <= table < len(self.tables):
-            raise InputError(f"instruction {index} must look up one of {len(self.tables)} tables, not {table}")
+            raise InputError(
+                f"instruction {index} must look up one of {len(self.tables)} tables, not {table}"
+            )
         address, size = self.instrs[instr.args[0]], len(self.tables[table])
         if address.lo < 0 or address.hi >= size:
             raise InputError(

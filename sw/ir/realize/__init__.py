@@ -1,0 +1,103 @@
+"""Realisations: from a function at its formats to a Program, in several kinds, the cheapest chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from sw.ir import interpret
+from sw.ir.errors import InputError
+from sw.ir.expr import Expr
+from sw.ir.formats import FixedFormat
+from sw.ir.price import lut6
+from sw.ir.program import Program
+from sw.ir.realize import dataflow, pwl, requant, table, threshold
+from sw.ir.realize.target import NotApplicableError, Target
+
+KINDS: dict[str, Callable[[Target], Program]] = {
+    "operator": dataflow.plan,
+    "requant": requant.plan,
+    "table": table.plan,
+    "half_table": table.plan_half,
+    "threshold": threshold.plan,
+    "pwl": pwl.plan,
+}
+"""Every kind; a new one is a file with a ``plan`` and a line here."""
+
+_TABLE_LIMIT = 1 << 12
+"""Entries beyond which a plain table is never the cheapest and is only made when asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Realization:
+    """A Program for a function, how far it is from the reference map, and what it should cost.
+
+    Args:
+        kind: A key of ``KINDS``.
+        max_ulp: Largest difference from the reference map in output codes, measured on every code.
+        lut6: Predicted 6-input LUTs of one lane.
+    """
+
+    kind: str
+    program: Program
+    max_ulp: int
+    lut6: float
+
+
+def realize(
+    expr: Expr, input: FixedFormat, output: FixedFormat, *, kind: str = "auto", max_ulp: int = 0
+) -> Realization:
+    """The cheapest realisation that is at most ``max_ulp`` codes from the reference map, or a forced kind.
+
+    A forced ``operator`` may be further away; it says how far.
+
+    Raises:
+        InputError: An unknown kind, a kind that cannot do this map, or a function that is undefined
+            somewhere in the input range.
+
+    >>> from sw.ir.parse import parse
+    >>> s = FixedFormat.parse
+    >>> r = realize(parse("clip(1.5*x, -3.96875, 3.96875)"), s("s16.11"), s("s8.5"))
+    >>> r.kind, r.max_ulp
+    ('requant', 0)
+    """
+    if kind != "auto" and kind not in KINDS:
+        raise InputError(f"kind of realisation must be auto or one of {', '.join(KINDS)}, not '{kind}'")
+    target = Target.of(expr, input, output, max_ulp)
+    if kind != "auto":
+        return _checked(kind, target)
+    exact = [r for r in candidates(target) if r.max_ulp <= max_ulp]
+    assert exact, "pwl or table serve every map"
+    return min(exact, key=lambda r: r.lut6)
+
+
+def candidates(target: Target) -> list[Realization]:
+    """Every kind that applies, in the order of ``KINDS``; large plain tables are left out."""
+    lo, hi = target.active_range()
+    found: list[Realization] = []
+    for kind in KINDS:
+        if kind == "table" and hi - lo >= _TABLE_LIMIT and found_exact(found):
+            continue
+        if kind == "half_table" and (hi - lo) // 2 >= _TABLE_LIMIT:
+            continue
+        try:
+            found.append(_checked(kind, target))
+        except NotApplicableError:
+            continue
+    return found
+
+
+def found_exact(realizations: list[Realization]) -> bool:
+    """Whether any of them meets the map."""
+    return any(r.max_ulp == 0 for r in realizations)
+
+
+def _checked(kind: str, target: Target) -> Realization:
+    """Plan one kind and measure its distance from the map on every code."""
+    program = KINDS[kind](target)
+    off = int(np.abs(interpret.table(program) - target.map).max())
+    if off > target.max_ulp and kind != "operator":
+        raise AssertionError(f"{kind} of '{target.expr}' is {off} codes off its map")
+    return Realization(kind, program, off, lut6(program))

@@ -1,0 +1,43 @@
+"""Tables: the whole map, or the half of it that symmetry leaves."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sw.ir.build import Builder
+from sw.ir.program import Program
+from sw.ir.realize.target import NotApplicableError, Target, address, fold
+
+MAX_ADDRESS_BITS = 16
+
+
+def plan(target: Target) -> Program:
+    """The map as one table over the codes between its saturated ends; always exact.
+
+    Raises:
+        NotApplicableError: More than 16 address bits would be needed.
+    """
+    b = Builder(target.input)
+    lo, hi = target.active_range()
+    _check(hi - lo + 1)
+    inside = b.clamp(b.x, lo, hi)
+    index, table = address(b, inside, target.at(np.arange(lo, hi + 1)), lo)
+    return b.build(b.lookup(index, table), target.output)
+
+
+def plan_half(target: Target) -> Program:
+    """A table over |x| and a negation for odd maps; exact for every code, the most negative one, too.
+
+    Raises:
+        NotApplicableError: The map is neither odd nor even, or needs more than 16 address bits.
+    """
+    b = Builder(target.input)
+    folded = fold(b, target)
+    _check(len(folded.values))
+    index, table = address(b, folded.argument, folded.values, 0)
+    return b.build(folded.finish(b, b.lookup(index, table)), target.output)
+
+
+def _check(entries: int) -> None:
+    if entries > 1 << MAX_ADDRESS_BITS:
+        raise NotApplicableError(f"table must have at most {1 << MAX_ADDRESS_BITS} entries, not {entries}")

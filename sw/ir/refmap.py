@@ -1,0 +1,106 @@
+"""The reference map T: what a function's unit must compute, correctly rounded."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import mpmath
+import numpy as np
+
+from sw.ir.bounded import FLOAT64, Arithmetic, multiprecision
+from sw.ir.errors import InputError
+from sw.ir.expr import Expr, interpret_expr
+from sw.ir.formats import FixedFormat, IntArray
+from sw.ir.interpret import MAX_TABLE_BITS
+
+_PRECISIONS = (120, 480, 1920)
+"""mpmath bits tried in turn; what 1920 bits cannot tell from a tie counts as one."""
+
+
+def reference_map(expr: Expr, input: FixedFormat, output: FixedFormat) -> IntArray:
+    """T[x_raw] = clamp(round_half_even(f(x_raw * 2^-input.frac) * 2^output.frac)) for every input code.
+
+    f is evaluated in float64 with a rigorous error bound, and with growing precision where the bound
+    does not decide the rounding, so every entry is correctly rounded and ties go to even.
+
+    Returns:
+        int64, 2^input.width entries, index 0 = the most negative code.
+
+    Raises:
+        InputError: The input has more than 20 bits, or f is undefined or infinite at some code.
+
+    >>> from sw.ir.parse import parse
+    >>> s = FixedFormat.parse
+    >>> reference_map(parse("0.5*x"), s("s4.0"), s("s4.0")).tolist()
+    [-4, -4, -3, -2, -2, -2, -1, 0, 0, 0, 1, 2, 2, 2, 3, 4]
+    """
+    if input.width > MAX_TABLE_BITS:
+        raise InputError(
+            f"input of a reference map must have at most {MAX_TABLE_BITS} bits, not {input.width} ('{input}')"
+        )
+    codes = input.codes()
+    result = np.zeros(codes.shape, dtype=np.int64)
+    low, high = _limits(expr, input.to_real(codes), output, FLOAT64)
+    decided = low == high
+    result[decided] = low[decided].astype(np.int64)
+    open_codes = np.flatnonzero(~decided)
+    if open_codes.size:
+        result[open_codes] = _decide(expr, codes[open_codes], input, output)
+    return result
+
+
+def _limits(expr: Expr, x: Any, output: FixedFormat, arithmetic: Arithmetic) -> tuple[Any, Any]:
+    """The rounded and clamped codes of the lower and the upper end of f's enclosure; float64 or object."""
+    with np.errstate(all="ignore"):
+        v, e = interpret_expr(expr, (x, 0 * x), arithmetic.number, arithmetic.ops())
+        v, e = np.broadcast_to(v, x.shape), np.broadcast_to(e, x.shape)
+        scale = Fraction(2) ** output.frac
+        factor = arithmetic.number(scale)[0]
+        low, high = (v - 2 * e) * factor, (v + 2 * e) * factor
+        if x.dtype == object:
+            return low, high
+        limits = output.min_raw, output.max_raw
+        return np.clip(np.rint(low), *limits), np.clip(np.rint(high), *limits)
+
+
+def _decide(expr: Expr, codes: IntArray, input: FixedFormat, output: FixedFormat) -> list[int]:
+    """T at the codes that float64 left open."""
+    results: dict[int, int] = {}
+    pending = [int(c) for c in codes]
+    for bits in _PRECISIONS:
+        with mpmath.workprec(bits):
+            x = np.empty(len(pending), dtype=object)
+            x[:] = [mpmath.mpf(c) * mpmath.mpf(2) ** -input.frac for c in pending]
+            low, high = _limits(expr, x, output, multiprecision(bits))
+            last = bits == _PRECISIONS[-1]
+            for code, a, b in zip(pending, low, high, strict=True):
+                rounded = _rounded(a, b, output, is_last=last)
+                if rounded is not None:
+                    results[code] = rounded
+        pending = [c for c in pending if c not in results]
+        if not pending:
+            return [results[int(c)] for c in codes]
+    x_first = float(input.to_real(pending[0]))
+    raise InputError(
+        f"function '{expr}' is undefined or infinite at x = {x_first:g}, inside the input format {input}; "
+        f"limit its argument, for example with clip(x, lo, hi)"
+    )
+
+
+def _rounded(low: Any, high: Any, output: FixedFormat, *, is_last: bool) -> int | None:
+    """The code on which both ends of an enclosure agree, or at the last precision the even one of a tie."""
+    if not (mpmath.isfinite(low) and mpmath.isfinite(high)):
+        return None
+    a, b = _nearest(low, output), _nearest(high, output)
+    if a == b:
+        return a
+    if is_last and high - low < 1 and abs(a - b) == 1:
+        return a if a % 2 == 0 else b
+    return None
+
+
+def _nearest(v: Any, output: FixedFormat) -> int:
+    """The nearest output code, ties to even (``nint`` rounds so)."""
+    limited = min(max(v, output.min_raw), output.max_raw)
+    return int(mpmath.nint(limited))
