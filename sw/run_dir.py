@@ -107,6 +107,11 @@ class RunDir:
     def report(self) -> Path:
         return self.root / "report"
 
+    @property
+    def seeds(self) -> Path:
+        """Runs of further seeds, one folder each; only their accuracies count."""
+        return self.root / "seeds"
+
     def read_functions(self) -> dict[str, dict[str, Any]]:
         """Site -> its entry of ``functions.json``."""
         sites: dict[str, dict[str, Any]] = read_json(self.functions)["sites"]

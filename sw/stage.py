@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -77,9 +78,10 @@ class Stage:
         return {"outputs": made}
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+def add_run_arguments(parser: argparse.ArgumentParser, *, config_optional: bool = False) -> None:
     """The arguments that every stage takes."""
-    parser.add_argument("config", metavar="CONFIG", help="the run's TOML file")
+    nargs = "?" if config_optional else None
+    parser.add_argument("config", metavar="CONFIG", nargs=nargs, help="the run's TOML file")
     parser.add_argument(
         "--set",
         dest="overrides",
@@ -111,7 +113,7 @@ def guarded(action: Callable[[], int], *, debug: bool) -> int:
     """Run an action and return its exit status.
 
     What the user caused becomes one line on stderr and status 2, a verification that fails one line and
-    status 1, Ctrl-C status 130.
+    status 1, Ctrl-C status 130, a closed output pipe status 141.
     """
     try:
         return action()
@@ -125,6 +127,10 @@ def guarded(action: Callable[[], int], *, debug: bool) -> int:
             raise
         print(f"normforge: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # The reader of our output left (`| head`); nothing more can be said, and that is no error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print("normforge: stopped; the same command goes on from here", file=sys.stderr)
         return 130

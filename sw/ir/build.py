@@ -121,6 +121,10 @@ class Builder:
     def eq(self, a: Wire, b: Wire) -> Wire:
         return self._emit(Op.EQ, min(a, b), max(a, b))
 
+    def negate(self, condition: Wire, a: Wire) -> Wire:
+        """-a where the condition is not 0, else a."""
+        return a if self.range(condition) == (0, 0) else self._emit(Op.NEGATE, condition, a)
+
     def select(self, condition: Wire, then: Wire, otherwise: Wire) -> Wire:
         if self.range(condition) == (0, 0):
             return otherwise

@@ -24,7 +24,8 @@ def run(program: Program, x_raw: Any) -> Any:
     Returns:
         The same kind and shape; Python ints and int64 give the same answer.
     """
-    return wires(program, x_raw)[-1]
+    result = wires(program, x_raw)[-1]
+    return np.broadcast_to(result, x_raw.shape).copy() if isinstance(x_raw, np.ndarray) else result
 
 
 def wires(program: Program, x_raw: Any) -> list[Any]:
@@ -54,8 +55,8 @@ def table(program: Program) -> IntArray:
         raise InputError(
             f"input of a whole map must have at most {MAX_TABLE_BITS} bits, not {program.input.width}"
         )
-    codes = program.input.codes()
-    return np.broadcast_to(np.asarray(run(program, codes), dtype=np.int64), codes.shape).copy()
+    codes: IntArray = run(program, program.input.codes())
+    return codes
 
 
 def apply(instr: Instr, args: Sequence[Any], tables: Sequence[Sequence[int] | IntArray]) -> Any:
@@ -98,6 +99,8 @@ def _choose(
             picked = np.less(a, args[1]).astype(np.int64)
         case Op.EQ:
             picked = np.equal(a, args[1]).astype(np.int64)
+        case Op.NEGATE:
+            picked = np.where(np.not_equal(a, 0), -args[1], args[1])
         case Op.SELECT:
             picked = np.where(np.not_equal(a, 0), args[1], args[2])
         case _:

@@ -13,12 +13,12 @@ _LUT_INPUTS = 6
 
 
 def lut6(program: Program) -> float:
-    """Predicted 6-input LUTs of one lane of the program's unit.
+    """Predicted 6-input LUTs of one lane of the program's datapath.
 
     >>> from sw.ir.build import Builder
     >>> from sw.ir.formats import FixedFormat
     >>> b = Builder(FixedFormat.parse("s8.0"))
-    >>> lut6(b.build(b.add(b.x, b.const(1)), FixedFormat.parse("s9.0")))
+    >>> lut6(b.build(b.add(b.x, b.shl(b.x, 1)), FixedFormat.parse("s10.0")))
     9.0
     """
     return float(sum(_cost(program, instr) for instr in program.instrs))
@@ -26,25 +26,26 @@ def lut6(program: Program) -> float:
 
 def _cost(program: Program, instr: Instr) -> float:
     args = [program.instrs[a] for a in instr.args]
+    widths = [a.width for a in args]
     match instr.op:
-        case Op.ADD | Op.SUB:
+        case Op.ADD:
             return _adder(args, instr)
+        case Op.SUB:
+            return _adder(args, instr) + (0.0 if _constant(args) else 2.0)
         case Op.MUL:
-            return 1.1 * args[0].width * args[1].width
-        case Op.ABS:
-            return 1.0 * args[0].width
+            return max(1.0, 1.75 * widths[0] * widths[1] - 5)
+        case Op.ABS | Op.NEGATE:
+            return float(widths[-1])
         case Op.MIN | Op.MAX:
-            return 1.5 * max(a.width for a in args)
+            return _comparison(args) + instr.width
         case Op.CLAMP:
-            return instr.width + 0.4 * args[0].width
-        case Op.LT:
-            return 0.25 * max(a.width for a in args) if _constant(args) else 0.5 * max(a.width for a in args)
-        case Op.EQ:
-            return 0.3 * max(a.width for a in args)
+            return 0.9 * instr.width + 0.5 * widths[0]
+        case Op.LT | Op.EQ:
+            return _comparison(args)
         case Op.SELECT:
-            return 0.7 * instr.width
+            return float(instr.width)
         case Op.LOOKUP:
-            return table_lut6(program.tables[instr.params[0]], args[0].width)
+            return table_lut6(program.tables[instr.params[0]], widths[0])
         case _:
             return 0.0
 
@@ -53,8 +54,14 @@ def _constant(args: list[Instr]) -> bool:
     return any(a.op is Op.CONST for a in args)
 
 
+def _comparison(args: list[Instr]) -> float:
+    return max(1.0, max(a.width for a in args) * (0.33 if _constant(args) else 0.72))
+
+
 def _adder(args: list[Instr], instr: Instr) -> float:
-    """One LUT a bit; bits that only one operand reaches from below are wires."""
+    """One LUT a bit that two operands reach; a constant or a single bit rides on the carry chain."""
+    if _constant(args) or any(a.width == 1 for a in args):
+        return 3.0 if args[0].op is not Op.CONST or args[0].lo else float(instr.width)
     shifts = [a.params[0] if a.op is Op.SHL else 0 for a in args]
     return float(max(1, instr.width - max(shifts)))
 

@@ -38,6 +38,7 @@ class Op(enum.StrEnum):
     CLAMP = "clamp"  # a limited to [parameter 0, parameter 1]
     LT = "lt"  # 1 if a < b, else 0
     EQ = "eq"  # 1 if a == b, else 0
+    NEGATE = "negate"  # -b if a is not 0, else b
     SELECT = "select"  # b if a is not 0, else c
     LOOKUP = "lookup"  # table[parameter][a]
 
@@ -57,6 +58,7 @@ ARITY: dict[Op, tuple[int, int]] = {
     Op.CLAMP: (1, 2),
     Op.LT: (2, 0),
     Op.EQ: (2, 0),
+    Op.NEGATE: (2, 0),
     Op.SELECT: (3, 0),
     Op.LOOKUP: (1, 1),
 }

@@ -19,10 +19,10 @@ from sw.ir.realize.target import NotApplicableError, Target
 KINDS: dict[str, Callable[[Target], Program]] = {
     "operator": dataflow.plan,
     "requant": requant.plan,
-    "table": table.plan,
     "half_table": table.plan_half,
     "threshold": threshold.plan,
     "pwl": pwl.plan,
+    "table": table.plan,
 }
 """Every kind; a new one is a file with a ``plan`` and a line here."""
 
@@ -68,9 +68,14 @@ def realize(
     target = Target.of(expr, input, output, max_ulp)
     if kind != "auto":
         return _checked(kind, target)
-    exact = [r for r in candidates(target) if r.max_ulp <= max_ulp]
-    assert exact, "pwl or table serve every map"
-    return min(exact, key=lambda r: r.lut6)
+    return cheapest(candidates(target), target)
+
+
+def cheapest(found: list[Realization], target: Target) -> Realization:
+    """The one of least predicted cost among those close enough to the map."""
+    near = [r for r in found if r.max_ulp <= target.max_ulp]
+    assert near, "a table serves every map"
+    return min(near, key=lambda r: r.lut6)
 
 
 def candidates(target: Target) -> list[Realization]:
@@ -78,7 +83,7 @@ def candidates(target: Target) -> list[Realization]:
     lo, hi = target.active_range()
     found: list[Realization] = []
     for kind in KINDS:
-        if kind == "table" and hi - lo >= _TABLE_LIMIT and found_exact(found):
+        if kind == "table" and hi - lo >= _TABLE_LIMIT and any(r.max_ulp <= target.max_ulp for r in found):
             continue
         if kind == "half_table" and (hi - lo) // 2 >= _TABLE_LIMIT:
             continue
@@ -87,11 +92,6 @@ def candidates(target: Target) -> list[Realization]:
         except NotApplicableError:
             continue
     return found
-
-
-def found_exact(realizations: list[Realization]) -> bool:
-    """Whether any of them meets the map."""
-    return any(r.max_ulp == 0 for r in realizations)
 
 
 def _checked(kind: str, target: Target) -> Realization:

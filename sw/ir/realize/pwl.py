@@ -6,15 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from sw.ir.build import Builder, Wire
+from sw.ir.csd import times
 from sw.ir.formats import IntArray
+from sw.ir.price import lut6
 from sw.ir.program import Program
 from sw.ir.realize.target import NotApplicableError, Target, address, fold
 
+BoolArray = npt.NDArray[np.bool_]
 _MAX_SEGMENT_BITS = 12
 _MIN_SEGMENT_BITS = 2
 _SLOPES_TRIED = 3
+_PRICED = 4
+"""How many segmentations with the smallest tables are built and priced."""
 _FAR = 1 << 50
 
 
@@ -42,38 +48,46 @@ def plan(target: Target) -> Program:
     Raises:
         NotApplicableError: No segmentation of at least 4 codes a segment exists.
     """
+    first, values = _domain(target)
+    found = [
+        segments
+        for bits in range(_MAX_SEGMENT_BITS, _MIN_SEGMENT_BITS - 1, -1)
+        for ulp in range(target.max_ulp + 1)
+        for segments in _with_shift(first, values, bits, ulp)
+    ]
+    if not found:
+        raise NotApplicableError(f"map of '{target.expr}' must be smooth enough for piecewise lines")
+    short_list = sorted(found, key=Segments.table_bits)[:_PRICED]
+    return min((_program(target, first, segments) for segments in short_list), key=lut6)
+
+
+def _domain(target: Target) -> tuple[int, IntArray]:
+    """The first code and the values that lines must hit: |x| of a symmetric map, else where it changes."""
+    try:
+        return 0, fold(Builder(target.input), target).values
+    except NotApplicableError:
+        lo, hi = target.active_range()
+        return lo, target.at(np.arange(lo, hi + 1))
+
+
+def _program(target: Target, first: int, segments: Segments) -> Program:
     b = Builder(target.input)
     try:
         folded = fold(b, target)
     except NotApplicableError:
-        lo, hi = target.active_range()
-        argument, first, values = b.clamp(b.x, lo, hi), lo, target.at(np.arange(lo, hi + 1))
-        return b.build(_lines(b, argument, first, values, target), target.output)
-    result = _lines(b, folded.argument, 0, folded.values, target)
-    return b.build(folded.finish(b, result), target.output)
+        argument = b.clamp(b.x, *target.active_range())
+        return b.build(_lines(b, argument, first, segments), target.output)
+    return b.build(folded.finish(b, _lines(b, folded.argument, first, segments)), target.output)
 
 
-def _lines(b: Builder, argument: Wire, first: int, values: IntArray, target: Target) -> Wire:
-    segments = _best(first, values, target)
-    count = len(segments.slopes)
+def _lines(b: Builder, argument: Wire, first: int, segments: Segments) -> Wire:
     segment = b.shr(argument, segments.bits)
     index, slopes = address(b, segment, segments.slopes, first >> segments.bits)
     intercepts = address(b, segment, segments.intercepts, first >> segments.bits)[1]
-    assert count <= len(slopes)
-    rise = b.mul(b.lookup(index, slopes), b.low(argument, segments.bits))
-    value = b.shr(b.add(rise, b.lookup(index, intercepts)), segments.shift)
-    return value
-
-
-def _best(first: int, values: IntArray, target: Target) -> Segments:
-    found = [
-        s
-        for bits in range(_MAX_SEGMENT_BITS, _MIN_SEGMENT_BITS - 1, -1)
-        for s in _with_shift(first, values, bits, target.max_ulp)
-    ]
-    if not found:
-        raise NotApplicableError(f"map of '{target.expr}' must be smooth enough for piecewise lines")
-    return min(found, key=Segments.table_bits)
+    slope, dx = b.lookup(index, slopes), b.low(argument, segments.bits)
+    least, most = b.range(slope)
+    rise = times(b, dx, least) if least == most else b.mul(slope, dx)
+    return b.shr(b.add(rise, b.lookup(index, intercepts)), segments.shift)
 
 
 def _with_shift(first: int, values: IntArray, bits: int, max_ulp: int) -> Iterator[Segments]:
@@ -86,9 +100,7 @@ def _with_shift(first: int, values: IntArray, bits: int, max_ulp: int) -> Iterat
             return
 
 
-def _rows(
-    first: int, values: IntArray, bits: int
-) -> tuple[IntArray, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
+def _rows(first: int, values: IntArray, bits: int) -> tuple[IntArray, BoolArray]:
     """The map cut into aligned segments, one a row, and which entries any code reaches."""
     lead = first & ((1 << bits) - 1)
     count = -(-(lead + len(values)) >> bits)
@@ -99,9 +111,7 @@ def _rows(
     return flat.reshape(count, -1), known.reshape(count, -1)
 
 
-def _fit(
-    rows: IntArray, known: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], shift: int, max_ulp: int
-) -> tuple[IntArray, IntArray] | None:
+def _fit(rows: IntArray, known: BoolArray, shift: int, max_ulp: int) -> tuple[IntArray, IntArray] | None:
     """Slopes and intercepts of all segments, or None if one segment has none."""
     dx = np.arange(rows.shape[1])
     lower = np.where(known, (rows - max_ulp) << shift, -_FAR)

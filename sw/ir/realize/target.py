@@ -73,7 +73,7 @@ class Folded:
     def finish(self, b: Builder, result: Wire) -> Wire:
         """Give the result of the magnitude its sign back, within the output format."""
         if self.negative is not None:
-            result = b.select(self.negative, b.neg(result), result)
+            result = b.negate(self.negative, result)
         return b.clamp(result, self.output.min_raw, self.output.max_raw)
 
 

@@ -1,0 +1,49 @@
+# Every target makes .venv and installs the pinned set by itself; `make help` lists them.
+CONFIG ?= configs/digits.toml
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+RUN    := $(BIN)/normforge
+
+.DEFAULT_GOAL := help
+.PHONY: help setup hdl sim synth report test lint bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@echo "  CONFIG=configs/mine.toml takes another run"
+
+setup: $(READY)  ## create .venv with the pinned set
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and "Python must be 3.11 or later, not " + v)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[model,sim,synth,dev]'
+	@touch $@
+
+hdl: $(READY)  ## Verilog for every norm site: train or load, capture, evolve, align, quantize, generate
+	$(RUN) run $(CONFIG) --until hdl
+
+sim: hdl  ## prove every unit on every input code: cocotb on Verilator
+	$(RUN) verify $(CONFIG)
+
+synth: hdl  ## resources (Yosys: xc7, ECP5, iCE40) and Fmax (nextpnr: ECP5)
+	$(RUN) synth $(CONFIG)
+
+report: $(READY)  ## all that is missing, then one table and summary.json
+	$(RUN) run $(CONFIG)
+
+test: $(READY)  ## all tests
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+lint: $(READY)  ## ruff, mypy, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)  ## measured LUT costs of single operations
+	$(BIN)/python -m benchmarks.lut_costs
+
+clean:  ## remove runs and caches, keep .venv
+	rm -rf runs build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,188 @@
+"""The command line: ``normforge``, one sub-command a stage and two that stand alone."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sw.ir.errors import InputError
+from sw.stage import Stage, add_run_arguments, guarded, open_run, report_run
+
+STAGES: dict[str, str] = {
+    "train": "sw.model.original",
+    "capture": "sw.model.capture",
+    "evolve": "gp.evolve",
+    "align": "sw.model.align",
+    "quantize": "sw.model.quantize",
+    "hdl": "hw.emit",
+    "verify": "sim_tb.verify",
+    "synth": "hw.synth",
+    "report": "sw.report.summary",
+}
+"""Every stage's module, in the order of a run. A module is imported when its stage is."""
+
+ACCURACY_STAGES = ("train", "capture", "evolve", "align", "quantize")
+"""What a further seed of a run repeats: everything that an accuracy depends on."""
+
+
+def stage(name: str) -> Stage:
+    """The stage object of a sub-command."""
+    found: Stage = importlib.import_module(STAGES[name]).STAGE
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status.
+
+    0: done; 1: a verification failed; 2: bad input, said in one line; 130: interrupted.
+    """
+    args = _parser().parse_args(argv)
+    return guarded(lambda: int(args.action(args)), debug=args.debug)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="normforge",
+        description="From a pre-trained Vision Transformer to verified Verilog without LayerNorm.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_run(commands)
+    for name in STAGES:
+        if name == "evolve":
+            _add_evolve(commands)
+            continue
+        command = commands.add_parser(name, help=f"run the stage '{name}' of CONFIG")
+        add_run_arguments(command)
+        command.set_defaults(action=_one_stage)
+    _add_compile(commands)
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("run", help="run all stages of CONFIG")
+    add_run_arguments(command)
+    command.add_argument("--until", choices=list(STAGES), default="report", help="last stage to run")
+    command.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="repeat the accuracy stages with N seeds"
+    )
+    command.set_defaults(action=_run)
+
+
+def _add_evolve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("evolve", help="evolve functions for CONFIG, or for anybody's pairs")
+    add_run_arguments(command, config_optional=True)
+    command.add_argument("--pairs", type=Path, metavar="FILE.npz", help="<site>_x and <site>_y arrays")
+    command.add_argument(
+        "-o", dest="folder", type=Path, metavar="DIR", help="where results go (with --pairs)"
+    )
+    command.add_argument("--in", dest="input", metavar="FORMAT", help="input format, such as s16.11")
+    command.add_argument("--out", dest="output", metavar="FORMAT", help="output format, such as s8.5")
+    command.add_argument("--in-width", type=int, default=16, metavar="BITS")
+    command.add_argument("--out-width", type=int, default=8, metavar="BITS")
+    command.add_argument("--generations", type=int, metavar="N", help="generations a site")
+    command.add_argument("--budget", type=float, metavar="SECONDS", help="wall-clock cap a site")
+    command.add_argument("--jobs", type=int, metavar="N", help="worker processes; 0: one a core")
+    command.set_defaults(action=_evolve)
+
+
+def _add_compile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("compile", help="a hardware unit from a formula")
+    command.add_argument("formula", metavar="FORMULA", help="such as '0.54*clip(2.98*x)'")
+    command.add_argument("--in", dest="input", required=True, metavar="FORMAT", help="such as s16.11")
+    command.add_argument("--out", dest="output", required=True, metavar="FORMAT", help="such as s8.5")
+    command.add_argument("--realize", default="auto", metavar="KIND", help="kind of realisation")
+    command.add_argument("--faithful", action="store_true", help="allow one unit in the last place")
+    command.add_argument("--lanes", type=int, default=1, metavar="N", help="elements a beat")
+    command.add_argument("--fmax", type=float, default=200.0, metavar="MHZ", help="target clock")
+    command.add_argument("--name", default="unit", help="name of the unit and of its files")
+    command.add_argument("-o", dest="folder", type=Path, required=True, metavar="DIR")
+    command.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    command.set_defaults(action=_compile)
+
+
+def _one_stage(args: argparse.Namespace) -> int:
+    return report_run(stage(args.command), open_run(args), force=args.force)
+
+
+def _run(args: argparse.Namespace) -> int:
+    run = open_run(args)
+    if args.seeds < 1:
+        raise InputError(f"--seeds must be at least 1, not {args.seeds}")
+    names = list(STAGES)[: list(STAGES).index(args.until) + 1]
+    for name in names:
+        if name == "report":
+            _further_seeds(args)
+        report_run(stage(name), run, force=args.force)
+    return 0
+
+
+def _further_seeds(args: argparse.Namespace) -> None:
+    """Repeat the accuracy stages with seeds seed + 1, ... in folders of their own below the run."""
+    main_run = open_run(args)
+    for extra in range(1, args.seeds):
+        config = dataclasses.replace(
+            main_run.config,
+            seed=main_run.config.seed + extra,
+            runs_dir=str(main_run.seeds),
+            name=f"seed{extra}",
+        )
+        run = main_run.create(config)
+        for name in ACCURACY_STAGES:
+            report_run(stage(name), run, force=args.force)
+
+
+def _evolve(args: argparse.Namespace) -> int:
+    if args.pairs is None:
+        if args.config is None:
+            raise InputError("evolve must be given a CONFIG or --pairs FILE.npz")
+        settings = {"generations": args.generations, "budget_s": args.budget, "jobs": args.jobs}
+        args.overrides += [f"evolve.{k}={v}" for k, v in settings.items() if v is not None]
+        return _one_stage(args)
+    if args.folder is None:
+        raise InputError("evolve --pairs must be given a folder for its results, -o DIR")
+    from gp.evolve import evolve_pairs
+
+    evolve_pairs(
+        args.pairs,
+        args.folder,
+        input=args.input,
+        output=args.output,
+        in_width=args.in_width,
+        out_width=args.out_width,
+        generations=args.generations,
+        budget_s=args.budget,
+        seed=args.seed or 0,
+        jobs=args.jobs,
+    )
+    return 0
+
+
+def _compile(args: argparse.Namespace) -> int:
+    from hw.compile import compile_formula
+
+    unit, realizations = compile_formula(
+        args.formula,
+        input=args.input,
+        output=args.output,
+        folder=args.folder,
+        name=args.name,
+        kind=args.realize,
+        faithful=args.faithful,
+        lanes=args.lanes,
+        fmax_mhz=args.fmax,
+    )
+    for index, r in enumerate(realizations):
+        mark = "->" if index == 0 else "  "
+        off = "exact" if r.max_ulp == 0 else f"{r.max_ulp} ulp off"
+        print(f"{mark} {r.kind:<11} {off:<12} about {r.lut6:4.0f} LUT6 a lane")
+    latency = unit["latency_cycles"]
+    print(f"{args.folder / unit['verilog']}: top {unit['top']}, latency {latency} cycles, one beat a cycle")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

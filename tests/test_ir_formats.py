@@ -1,0 +1,70 @@
+import apytypes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sw.ir.errors import InputError
+from sw.ir.formats import FixedFormat
+
+
+@pytest.mark.parametrize("text", ["s16.11", "u8.0", "s2.1", "u1.0", "s8.-3", "s32.40"])
+def test_parse_print_round_trip(text):
+    assert str(FixedFormat.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("s0.3", r"width of a signed format must be 2\.\.32 bits, not 0 \(in 's0\.3'\)"),
+        ("s99.2", r"width of a signed format must be 2\.\.32 bits, not 99 \(in 's99\.2'\)"),
+        ("u0.0", r"width of an unsigned format must be 1\.\.32 bits, not 0"),
+        ("s8.65", r"frac of a format must be -64\.\.64, not 65"),
+        ("16.11", r"format must look like 's16\.11' or 'u8\.0', not '16\.11'"),
+        ("s16", r"format must look like"),
+        ("s16.11 ", r"format must look like"),
+    ],
+)
+def test_parse_wrong(text, message):
+    with pytest.raises(InputError, match=message):
+        FixedFormat.parse(text)
+
+
+@given(
+    st.integers(2, 20),
+    st.integers(-4, 16),
+    st.booleans(),
+    st.lists(st.integers(-(2**30), 2**30), min_size=1, max_size=20),
+)
+def test_quantize_is_what_apytypes_rounds(width, frac, signed, numerators):
+    values = np.array(numerators) * 2.0**-14  # many ties
+    fixed = FixedFormat(width, frac, signed)
+    exact = apytypes.APyFixedArray(numerators, int_bits=64, frac_bits=14)
+    cast = exact.cast(
+        int_bits=width - frac + (0 if signed else 1),
+        frac_bits=frac,
+        quantization=apytypes.QuantizationMode.RND_CONV,
+        overflow=apytypes.OverflowMode.SAT,
+    )
+    expected = np.ldexp(cast.to_numpy(), frac).astype(np.int64)
+    if not signed:
+        expected = np.maximum(expected, 0)
+    assert fixed.quantize(values).tolist() == expected.tolist()
+
+
+def test_codes_and_real_values():
+    fixed = FixedFormat.parse("s3.1")
+    assert fixed.codes().tolist() == [-4, -3, -2, -1, 0, 1, 2, 3]
+    assert fixed.to_real(fixed.codes()).tolist() == [-2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5]
+
+
+@given(st.floats(1e-6, 1e6), st.integers(2, 16))
+def test_covering_is_the_finest_that_holds_the_value(largest, width):
+    fixed = FixedFormat.covering(largest, width)
+    assert -fixed.min_raw * fixed.step >= largest
+    assert -fixed.min_raw * fixed.step / 2 <= largest
+
+
+def test_covering_wrong():
+    with pytest.raises(InputError, match="largest value must be finite and not negative, not nan"):
+        FixedFormat.covering(float("nan"), 8)

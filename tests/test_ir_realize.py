@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sw.ir import interpret
+from sw.ir.errors import InputError
+from sw.ir.formats import FixedFormat
+from sw.ir.parse import parse
+from sw.ir.price import lut6
+from sw.ir.program import Op
+from sw.ir.realize import KINDS, candidates, realize
+from sw.ir.realize.affine import saturated_line
+from sw.ir.realize.target import Target
+from sw.ir.refmap import reference_map
+from tests.ir_formulas import total_formulas
+
+S = FixedFormat.parse
+
+APPLIES = {
+    ("clip(1.5*x, -3.96875, 3.96875)", "s16.11", "s8.5"): set(KINDS),
+    ("0.5*clip(2.5*x) - 0.1*tanh(x)", "s16.11", "s8.5"): set(KINDS) - {"requant"},
+    ("tanh(x)", "s8.5", "s8.7"): set(KINDS) - {"requant"},  # saturates one-sidedly: -128 but +127
+    ("x*sigmoid(x)", "s12.8", "s8.4"): {"operator", "pwl", "table"},
+    ("x*x", "s10.5", "u8.4"): {"operator", "half_table", "pwl", "table"},
+    ("-clip(x, -1, 2)", "s10.7", "s8.5"): {"operator", "requant", "threshold", "pwl", "table"},
+    ("exp(-x)", "u8.5", "u8.8"): {"operator", "threshold", "pwl", "table"},
+    ("abs(x)", "s4.0", "s4.0"): {"operator", "half_table", "pwl", "table"},
+    ("-x", "s4.0", "s4.0"): set(KINDS),  # -(-8) saturates to 7
+    ("0.25", "s8.0", "s8.5"): set(KINDS),
+}
+
+
+@pytest.mark.parametrize("case", APPLIES)
+def test_every_kind_that_applies_equals_the_reference_map(case):
+    text, input, output = case
+    expected = reference_map(parse(text), S(input), S(output))
+    applied = set()
+    for kind in KINDS:
+        try:
+            made = realize(parse(text), S(input), S(output), kind=kind)
+        except InputError:
+            continue
+        applied.add(kind)
+        got = interpret.table(made.program)
+        assert made.max_ulp == np.abs(got - expected).max()
+        assert kind == "operator" or made.max_ulp == 0
+        assert made.lut6 == lut6(made.program) >= 0
+    assert applied >= APPLIES[case] - {"pwl"}
+    assert applied <= APPLIES[case] | {"pwl"}
+
+
+@pytest.mark.parametrize("case", APPLIES)
+def test_the_cheapest_exact_kind_is_chosen(case):
+    text, input, output = case
+    chosen = realize(parse(text), S(input), S(output))
+    assert chosen.max_ulp == 0
+    everything = candidates(Target.of(parse(text), S(input), S(output)))
+    assert chosen.lut6 == min(r.lut6 for r in everything if r.max_ulp == 0)
+
+
+@settings(max_examples=60)
+@given(total_formulas, st.integers(3, 9), st.integers(0, 7), st.integers(3, 10), st.integers(0, 6))
+def test_any_formula_at_any_formats_is_realised_exactly(expr, wi, fi, wo, fo):
+    input, output = FixedFormat(wi, fi), FixedFormat(wo, fo)
+    expected = reference_map(expr, input, output)
+    for made in candidates(Target.of(expr, input, output)):
+        got = interpret.table(made.program)
+        assert np.abs(got - expected).max() == made.max_ulp
+        assert made.kind == "operator" or made.max_ulp == 0
+    assert np.array_equal(interpret.table(realize(expr, input, output).program), expected)
+
+
+@pytest.mark.parametrize("text", ["tanh(x)", "0.5*clip(2.5*x) - 0.1*tanh(x)", "clip(1.54*x)"])
+def test_faithful_is_within_one_code_and_not_dearer(text):
+    expr, input, output = parse(text), S("s16.11"), S("s8.4")
+    faithful = realize(expr, input, output, max_ulp=1)
+    off = np.abs(interpret.table(faithful.program) - reference_map(expr, input, output)).max()
+    assert off <= 1
+    assert faithful.max_ulp == off
+    assert faithful.lut6 <= realize(expr, input, output).lut6
+
+
+def test_a_power_of_two_slope_needs_no_multiplication_at_all():
+    made = realize(parse("clip(0.5*x, -1.5, 1.5)"), S("s16.11"), S("s8.6"), kind="requant")
+    assert {i.op for i in made.program.instrs} <= {
+        Op.INPUT, Op.SHR, Op.LOW, Op.LOOKUP, Op.ADD, Op.CLAMP,
+    }  # fmt: skip
+
+
+def test_published_examples_are_realised_exactly():
+    for text in (
+        "2.5*tanh(clip(x)) + 0.135",
+        "tanh(x) + tanh(x + 0.27)",
+        "-0.488*x + clip(2.85*x) + 0.217",
+        "0.961*x*sigmoid(-0.000302*x**2 + 0.0052*x)",
+        "clip(x*tanh(sigmoid(-0.0401*x*tanh(x))))",
+        "clip(1.54*x)",
+        "0.54*clip(2.98*x)",
+    ):
+        expected = reference_map(parse(text), S("s16.11"), S("s8.4"))
+        made = realize(parse(text), S("s16.11"), S("s8.4"))
+        assert np.array_equal(interpret.table(made.program), expected), text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0.5*clip(3*x, -1, 1) + 0.25", (1.5, 0.25, -0.25, 0.75)),
+        ("-min(2*x, 3)", (-2, 0, -3, None)),
+        ("relu(x/4 - 1)", (0.25, -1, 0, None)),
+        ("max(clip(x), 6)", (1, 0, 6, 6)),
+        ("3 - 1", (0, 2, None, None)),
+    ],
+)
+def test_saturated_lines_are_recognised(text, expected):
+    line = saturated_line(parse(text))
+    assert line is not None
+    assert (line.slope, line.offset, line.lo, line.hi) == expected
+
+
+@pytest.mark.parametrize("text", ["tanh(x)", "x*x", "abs(x)", "clip(x) + x", "1/x", "max(x, -x)"])
+def test_other_functions_are_no_lines(text):
+    assert saturated_line(parse(text)) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "message"),
+    [
+        ("x", "magic", "kind of realisation must be auto or one of operator, requant, .*, not 'magic'"),
+        ("tanh(x)", "requant", r"function must be a line between two clips, not 'tanh\(x\)'"),
+        ("x*x", "threshold", r"map of 'x\*x' must be monotone"),
+        ("sigmoid(x)", "half_table", r"map of 'sigmoid\(x\)' must be odd or even"),
+        ("1/3*x", "requant", "needs too many bits"),
+    ],
+)
+def test_realize_wrong(text, kind, message):
+    with pytest.raises(InputError, match=message):
+        realize(parse(text), S("s12.8"), S("s8.6"), kind=kind)

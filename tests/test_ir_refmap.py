@@ -1,0 +1,123 @@
+from fractions import Fraction
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given
+
+from sw.ir.bounded import FLOAT64
+from sw.ir.errors import InputError
+from sw.ir.expr import interpret_expr
+from sw.ir.formats import FixedFormat
+from sw.ir.parse import parse
+from sw.ir.refmap import reference_map
+from tests.ir_formulas import total_formulas
+
+S = FixedFormat.parse
+
+FRACTIONS = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b,
+    "neg": lambda a: -a,
+    "abs": abs,
+    "relu": lambda a: max(a, Fraction(0)),
+    "square": lambda a: a * a,
+    "min": min,
+    "max": max,
+    "clip": lambda a, lo, hi: min(max(a, lo), hi),
+    "pow": lambda a, n: a**n,
+}
+"""Exact rational arithmetic, written anew for these tests."""
+
+
+def exact_map(text, input, output):
+    scale = Fraction(2) ** output.frac
+    codes = []
+    for raw in input.codes().tolist():
+        value = interpret_expr(parse(text), Fraction(raw) / 2**input.frac, Fraction, FRACTIONS)
+        codes.append(min(max(round(value * scale), output.min_raw), output.max_raw))  # round: half to even
+    return codes
+
+
+@pytest.mark.parametrize(
+    ("text", "input", "output"),
+    [
+        ("0.5*x", "s8.0", "s8.0"),  # half of the codes are ties
+        ("1.25*x + 0.125", "s10.4", "s8.2"),
+        ("0.1*x", "s10.0", "s8.0"),  # decimal ties, where 0.1 is not the nearest double
+        ("1.37*x - 0.05*x*abs(x)", "s10.5", "s8.4"),
+        ("clip(2.98*x)*0.54", "s12.8", "s8.5"),
+        ("x/3", "s10.2", "s12.4"),
+        ("1/(x*x + 0.3)", "s9.4", "s8.4"),
+        ("min(x, 0.35) + max(-x, 1.7)", "s9.4", "u7.4"),
+        ("x**3 - 2*x", "s8.4", "s8.2"),
+    ],
+)
+def test_rational_functions_are_rounded_exactly(text, input, output):
+    assert reference_map(parse(text), S(input), S(output)).tolist() == exact_map(text, S(input), S(output))
+
+
+@pytest.mark.parametrize(
+    ("text", "function"),
+    [
+        ("tanh(x)", mpmath.tanh),
+        ("erf(x)", mpmath.erf),
+        ("sigmoid(x)", lambda v: 1 / (1 + mpmath.exp(-v))),
+        ("exp(-abs(x))", lambda v: mpmath.exp(-abs(v))),
+        ("atan(3*x)", lambda v: mpmath.atan(3 * v)),
+        ("sin(x)", mpmath.sin),
+        ("sqrt(abs(x))", lambda v: mpmath.sqrt(abs(v))),
+        ("log(1 + x*x)", lambda v: mpmath.log(1 + v * v)),
+    ],
+)
+def test_transcendental_functions_are_what_mpmath_rounds(text, function):
+    input, output = S("s9.5"), S("s16.13")
+    with mpmath.workdps(60):
+        expected = [
+            min(max(int(mpmath.nint(function(mpmath.mpf(c) / 32) * 2**13)), -(2**15)), 2**15 - 1)
+            for c in input.codes().tolist()
+        ]
+    assert reference_map(parse(text), input, output).tolist() == expected
+
+
+def test_a_tie_of_a_transcendental_function_goes_to_even():
+    # sigmoid(0) = 1/2 exactly; the difference cancels but no precision can prove it.
+    assert reference_map(parse("sigmoid(x)"), S("s4.0"), S("s4.0"))[8] == 0
+    assert reference_map(parse("tanh(x) - tanh(x) + 1.5"), S("s3.0"), S("s4.0")).tolist() == [2] * 8
+
+
+@given(total_formulas)
+def test_float_enclosures_hold_the_true_value(expr):
+    x = np.array([-3.0, -0.7, 0.0, 0.3, 2.0])
+    v, e = interpret_expr(expr, (x, 0 * x), FLOAT64.number, FLOAT64.ops())
+    v, e = np.broadcast_to(v, 5), np.broadcast_to(e, 5)
+    plain = {name: getattr(mpmath, name) for name in ("tanh", "erf", "atan", "sin")}
+    plain["sigmoid"] = lambda u: 1 / (1 + mpmath.exp(-u))
+    ops = FRACTIONS | plain | {"relu": lambda a: max(a, 0)}
+    with mpmath.workdps(400):
+        for index, point in enumerate(x.tolist()):
+            true = interpret_expr(
+                expr, mpmath.mpf(point), lambda c: mpmath.mpf(c.numerator) / c.denominator, ops
+            )
+            assert abs(true - mpmath.mpf(float(v[index]))) <= e[index] * 1.001 + mpmath.mpf(10) ** -290
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1/x", r"function '1/x' is undefined or infinite at x = 0, inside the input format s8\.4; limit"),
+        ("log(x)", r"function 'log\(x\)' is undefined or infinite at x = -8, "),
+        ("sqrt(x - 1)", r"at x = -8, "),
+        ("exp(exp(exp(x)))", r"is undefined or infinite at x = "),
+    ],
+)
+def test_undefined_functions_name_the_first_bad_input(text, message):
+    with pytest.raises(InputError, match=message):
+        reference_map(parse(text), S("s8.4"), S("s8.4"))
+
+
+def test_too_wide_an_input_is_refused():
+    with pytest.raises(InputError, match="input of a reference map must have at most 20 bits, not 24"):
+        reference_map(parse("x"), S("s24.0"), S("s8.0"))
