@@ -1,0 +1,123 @@
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sw import cli
+from sw.ir import interpret
+from sw.ir.formats import FixedFormat
+from sw.ir.parse import parse
+from sw.ir.refmap import reference_map
+
+FORMULA = "0.5*clip(2.5*x) - 0.1*tanh(x)"
+
+
+def compiled(*options):
+    return cli.main(["compile", *options, "-o", "out"])
+
+
+def test_compile_writes_an_exact_unit(tmp_path, capsys):
+    assert compiled(FORMULA, "--in", "s16.11", "--out", "s8.5", "--name", "mixed") == 0
+    said = capsys.readouterr().out
+    body = json.loads((tmp_path / "out/mixed.json").read_text())
+    assert body["expression"] == FORMULA
+    assert (body["input"], body["output"], body["max_ulp"], body["ii"]) == ("s16.11", "s8.5", 0, 1)
+    table = np.load(tmp_path / "out" / body["table"])
+    expected = reference_map(parse(FORMULA), FixedFormat.parse("s16.11"), FixedFormat.parse("s8.5"))
+    assert np.array_equal(table, expected)
+    assert f"module {body['top']}" in (tmp_path / "out" / body["verilog"]).read_text()
+    assert f"-> {body['realization']}" in said
+    assert "operator" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("tanh(x", "--in", "s8.5", "--out", "s8.5"), "has a syntax error at position 5"),
+        (("foo(x)", "--in", "s8.5", "--out", "s8.5"), "not 'foo' at position 1"),
+        (("x", "--in", "s0.3", "--out", "s8.5"), "width of a signed format must be 2..32 bits, not 0"),
+        (("x", "--in", "s8.5", "--out", "s99.2"), "width of a signed format must be 2..32 bits, not 99"),
+        (("x", "--in", "s24.2", "--out", "s8.2"), "must have at most 20 bits, not 24"),
+        (("1/x", "--in", "s8.5", "--out", "s8.5"), "is undefined or infinite at x = 0"),
+        (("x", "--in", "s8.5", "--out", "s8.5", "--realize", "magic"), "must be auto or one of"),
+        (("x*x", "--in", "s8.5", "--out", "s8.5", "--realize", "threshold"), "must be monotone"),
+        (("x", "--in", "s8.5", "--out", "s8.5", "--lanes", "0"), "lanes"),
+        (("x", "--in", "s8.5", "--out", "s8.5", "--fmax", "0"), "fmax must be"),
+        (("x", "--in", "s8.5", "--out", "s8.5", "--name", "a b"), "not 'a b'"),
+    ],
+)
+def test_compile_wrong(tmp_path, capsys, options, message):
+    assert compiled(*options) == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_compile_faithful_may_differ_by_one_code(tmp_path):
+    assert compiled("tanh(x)", "--in", "s12.9", "--out", "s8.7", "--faithful") == 0
+    body = json.loads((tmp_path / "out/unit.json").read_text())
+    expected = reference_map(parse("tanh(x)"), FixedFormat.parse("s12.9"), FixedFormat.parse("s8.7"))
+    off = np.abs(np.load(tmp_path / "out/unit.table.npy").astype(int) - expected).max()
+    assert off == body["max_ulp"] <= 1
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
+    (tmp_path / "out").write_text("")
+    assert compiled("x", "--in", "s8.5", "--out", "s8.5") == 2
+    assert "folder 'out' cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", cli.STAGES)
+def test_every_stage_is_a_module_and_a_sub_command(name):
+    found = cli.stage(name)
+    assert found.name == name
+    assert found.help
+    assert found.after in (*cli.STAGES, "", "run")
+
+
+def test_stages_are_scripts(tmp_path):
+    for module in ("gp.evolve", "hw.emit"):
+        done = subprocess.run(
+            [sys.executable, "-m", module, "none.toml"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2
+        assert (
+            done.stderr == "normforge: configuration 'none.toml' cannot be read: No such file or directory\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evolve"], "evolve must be given a CONFIG or --pairs FILE.npz"),
+        (["evolve", "--pairs", "x.npz"], "evolve --pairs must be given a folder for its results, -o DIR"),
+        (["run", "none.toml"], "configuration 'none.toml' cannot be read"),
+    ],
+)
+def test_wrong_arguments_are_one_line(capsys, arguments, message):
+    assert cli.main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_is_no_error():
+    command = [sys.executable, "-m", "sw.cli", "compile", "x", "--in", "s8.5", "--out", "s8.5", "-o", "out"]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert "Traceback" not in done.stderr
+
+
+def test_the_program_of_a_unit_is_its_table():
+    expr = parse(FORMULA)
+    from sw.ir.realize import realize
+
+    made = realize(expr, FixedFormat.parse("s16.11"), FixedFormat.parse("s8.5"))
+    assert np.array_equal(
+        interpret.table(made.program),
+        reference_map(expr, made.program.input, made.program.output),
+    )

@@ -1,0 +1,90 @@
+import tomllib
+
+import pytest
+import tomli_w
+
+from sw.config import digest, from_dict, load
+from sw.ir.errors import InputError
+
+SMALL = '[model]\nname = "vit_tiny_patch16_224"\n'
+
+
+def written(tmp_path, text):
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    return path
+
+
+def test_load_over_defaults(tmp_path):
+    config = load(written(tmp_path, SMALL + '[data]\ndataset = "imagefolder"\nroot = "pictures"\n'))
+    assert config.name == "run"
+    assert config.model.name == "vit_tiny_patch16_224"
+    assert config.data.root == str(tmp_path / "pictures")
+    assert config.unit.in_width == 16
+
+
+def test_overrides_win(tmp_path):
+    config = load(
+        written(tmp_path, SMALL), ("evolve.generations=3", "model.name=deit", "align.lr=1e-5", "seed=7")
+    )
+    assert (config.evolve.generations, config.model.name, config.align.lr, config.seed) == (
+        3,
+        "deit",
+        1e-5,
+        7,
+    )
+
+
+def test_a_written_configuration_reads_back(tmp_path):
+    config = load(written(tmp_path, SMALL + '[model.kwargs]\nimg_size = 8\n[synth]\nfamilies = ["ecp5"]\n'))
+    assert from_dict(tomllib.loads(tomli_w.dumps(config.to_dict()))) == config
+
+
+def test_digest_follows_only_its_sections(tmp_path):
+    a, b = (load(written(tmp_path, SMALL), (f"evolve.generations={n}",)) for n in (3, 4))
+    assert digest(a, "evolve") != digest(b, "evolve")
+    assert digest(a, "model", "seed") == digest(b, "model", "seed")
+    assert digest(a) != digest(b)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (SMALL + "[evolve]\ngeneratons = 3", r"unknown .* key 'evolve\.generatons'; did you mean 'generations'\?"),
+        (SMALL + "[evolve]\nzzz = 3", r"unknown configuration key 'evolve\.zzz'; there are: population, "),
+        ("nmae = 'x'\n" + SMALL, r"unknown configuration key 'nmae'; did you mean 'name'\?"),
+        ("", r"configuration lacks the key 'model'"),
+        ("[model]", r"configuration lacks the key 'model\.name'"),
+        ("model = 3", r"configuration key 'model' must be a table, not 3"),
+        (SMALL + "[evolve]\njobs = 'two'", r"key 'evolve\.jobs' must be a whole number, not 'two'"),
+        (SMALL + "[evolve]\njobs = true", r"key 'evolve\.jobs' must be a whole number, not True"),
+        (SMALL + "[align]\nlr = 'x'", r"configuration key 'align\.lr' must be a number, not 'x'"),
+        (SMALL + "[unit]\nfaithful = 1", r"configuration key 'unit\.faithful' must be true or false, not 1"),
+        (SMALL + "[synth]\nfamilies = 'xc7'", r"key 'synth\.families' must be a list of strings"),
+        (SMALL + "[synth]\nfamilies = ['xc9']", r"must hold only xc7, ecp5, ice40, not 'xc9'"),
+        (SMALL + "[unit]\nin_width = 17", r"configuration key 'unit\.in_width' must be 2\.\.16, not 17"),
+        (SMALL + "[evolve]\nchoose = 'first'", r"'evolve\.choose' must be one of knee, .*, not 'first'"),
+        ("name = 'a/b'\n" + SMALL, r"configuration key 'name' must be a plain folder name, not 'a/b'"),
+        ("model = [", r"configuration '.*run\.toml' is not TOML: "),
+    ],
+)  # fmt: skip
+def test_load_wrong(tmp_path, text, message):
+    with pytest.raises(InputError, match=message) as caught:
+        load(written(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"configuration '.*none\.toml' cannot be read: No such file"):
+        load(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("override", ["seed", "=3"])
+def test_override_wrong(tmp_path, override):
+    with pytest.raises(InputError, match=r"override must look like 'section\.key=value', not "):
+        load(written(tmp_path, SMALL), (override,))
+
+
+def test_override_of_a_key_as_a_section(tmp_path):
+    with pytest.raises(InputError, match=r"override 'model\.name\.x=1' must name a section and a key in it"):
+        load(written(tmp_path, SMALL), ("model.name.x=1",))

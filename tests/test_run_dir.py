@@ -1,0 +1,56 @@
+import tomllib
+
+import numpy as np
+import pytest
+
+from sw.config import from_dict
+from sw.ir.errors import InputError
+from sw.run_dir import RunDir, atomic, make_folder, read_json, unit_name, write_json, write_npz
+
+CONFIG = from_dict({"name": "mine", "model": {"name": "vit"}})
+
+
+def test_create_keeps_the_configuration():
+    run = RunDir.create(CONFIG)
+    assert from_dict(tomllib.loads((run.root / "config.toml").read_text())) == CONFIG
+
+
+def test_an_unwritable_run_directory_is_named(tmp_path):
+    (tmp_path / "runs").write_text("a file where a folder should be")
+    with pytest.raises(InputError, match=r"folder 'runs/mine' cannot be written: "):
+        RunDir.create(CONFIG)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "figures.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="Out of range float"):
+        write_json(path, {"a": float("nan")})
+    with pytest.raises(FileNotFoundError), atomic(path):
+        (tmp_path / "none").read_text()
+    assert read_json(path) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["figures.json"]
+
+
+def test_npz_round_trip_is_byte_identical(tmp_path):
+    for name in ("a.npz", "b.npz"):
+        write_npz(tmp_path / name, {"blocks.0.norm1_x": np.arange(5)})
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    with np.load(tmp_path / "a.npz") as stored:
+        assert stored["blocks.0.norm1_x"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_read_json_wrong(tmp_path):
+    with pytest.raises(InputError, match=r"'.*none\.json' cannot be read: No such file"):
+        read_json(tmp_path / "none.json")
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(InputError, match=r"'.*bad\.json' is not JSON: "):
+        read_json(tmp_path / "bad.json")
+
+
+def test_unit_name():
+    assert unit_name("blocks.0.norm1") == "blocks_0_norm1"
+
+
+def test_make_folder_accepts_one_that_exists(tmp_path):
+    assert make_folder(make_folder(tmp_path / "a" / "b")).is_dir()

@@ -1,0 +1,108 @@
+import pytest
+
+from sw.config import from_dict
+from sw.ir.errors import InputError, VerificationError
+from sw.run_dir import RunDir, write_text
+from sw.stage import Stage, guarded
+
+
+def make(seed=0, generations=1):
+    body = {"name": "mine", "seed": seed, "model": {"name": "vit"}, "evolve": {"generations": generations}}
+    return RunDir.create(from_dict(body))
+
+
+def copying_stage(sections=()):
+    def copy(run):
+        write_text(run.root / "out", (run.root / "in").read_text())
+
+    return Stage(
+        name="copy",
+        help="copies",
+        sections=sections,
+        inputs=lambda run: [run.root / "in"],
+        outputs=lambda run: [run.root / "out"],
+        body=copy,
+        after="write",
+    )
+
+
+def test_a_stage_runs_once_and_again_when_something_changed():
+    stage, run = copying_stage(("evolve",)), make()
+    write_text(run.root / "in", "a")
+    assert stage.run(run)
+    assert not stage.run(run)
+    assert not stage.run(make())
+    assert stage.run(run, force=True)
+    write_text(run.root / "in", "b")
+    assert stage.run(run)
+    (run.root / "out").unlink()
+    assert stage.run(run)
+    (run.root / "out").write_text("changed by hand")
+    assert stage.run(run)
+    assert stage.run(make(generations=2))
+    assert stage.run(make(generations=2, seed=1))
+    assert (run.root / "out").read_text() == "b"
+
+
+def test_a_section_that_a_stage_does_not_read_is_no_reason():
+    stage, run = copying_stage(), make()
+    write_text(run.root / "in", "a")
+    assert stage.run(run)
+    assert not stage.run(make(generations=2))
+
+
+def test_a_missing_input_names_the_stage_that_makes_it():
+    with pytest.raises(InputError, match=r"stage 'copy' needs 'runs/mine/in'; run 'normforge write' first"):
+        copying_stage().run(make())
+
+
+def test_a_stage_that_fails_is_not_done():
+    def fail(run):
+        raise InputError("no")
+
+    run = make()
+    write_text(run.root / "in", "a")
+    stage = copying_stage()
+    stage.run(run)
+    broken = Stage(
+        name="copy",
+        help="",
+        sections=(),
+        inputs=stage.inputs,
+        outputs=stage.outputs,
+        body=fail,
+        after="write",
+    )
+    with pytest.raises(InputError):
+        broken.run(run, force=True)
+    assert stage.run(run)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (InputError("bad value"), 2, "normforge: bad value\n"),
+        (VerificationError("not equal"), 1, "normforge: not equal\n"),
+        (KeyboardInterrupt(), 130, "normforge: stopped; the same command goes on from here\n"),
+    ],
+)
+def test_guarded_turns_errors_into_a_line_and_a_status(capsys, error, status, said):
+    def action():
+        raise error
+
+    assert guarded(action, debug=False) == status
+    assert capsys.readouterr().err == said
+
+
+def test_guarded_keeps_our_own_bugs_and_debug_tracebacks():
+    def bug():
+        raise ZeroDivisionError
+
+    def bad():
+        raise InputError("bad")
+
+    with pytest.raises(ZeroDivisionError):
+        guarded(bug, debug=False)
+    with pytest.raises(InputError):
+        guarded(bad, debug=True)
+    assert guarded(lambda: 0, debug=False) == 0
