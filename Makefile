@@ -24,11 +24,11 @@ $(READY): pyproject.toml constraints.txt
 hdl: $(READY)  ## Verilog for every norm site: train or load, capture, evolve, align, quantize, generate
 	$(RUN) run $(CONFIG) --until hdl
 
-sim: hdl  ## prove every unit on every input code: cocotb on Verilator
-	$(RUN) verify $(CONFIG)
+sim: $(READY)  ## prove every unit on every input code: cocotb on Verilator
+	$(RUN) verify $(CONFIG) --missing
 
-synth: hdl  ## resources (Yosys: xc7, ECP5, iCE40) and Fmax (nextpnr: ECP5)
-	$(RUN) synth $(CONFIG)
+synth: $(READY)  ## resources (Yosys: xc7, ECP5, iCE40) and Fmax (nextpnr: ECP5)
+	$(RUN) synth $(CONFIG) --missing
 
 report: $(READY)  ## all that is missing, then one table and summary.json
 	$(RUN) run $(CONFIG)

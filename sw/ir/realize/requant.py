@@ -9,8 +9,9 @@ import numpy as np
 
 from sw.ir.build import Builder
 from sw.ir.csd import signed_digits, times
+from sw.ir.price import lut6
 from sw.ir.program import Program
-from sw.ir.realize.affine import SaturatedLine, saturated_line
+from sw.ir.realize.affine import saturated_line
 from sw.ir.realize.rounding import half_even
 from sw.ir.realize.target import NotApplicableError, Target
 
@@ -21,9 +22,9 @@ _EXTRA_BITS = 12
 def plan(target: Target) -> Program:
     """clamp((M x + B) / 2^s) for a function that is ``clip(c*x + d, lo, hi)``.
 
-    A slope and offset with few binary digits are computed as they are and rounded half to even. Any
-    other slope is replaced by the shortest integer M, with its own B and s, for which the truncated
-    result is right at every code.
+    Two ways, the cheaper one counts: a slope and offset with few binary digits are computed as they are
+    and rounded half to even; or the slope is replaced by a short integer M, with its own B and s, for
+    which the truncated result is right at every code.
 
     Raises:
         NotApplicableError: The function is not a saturated line, or no such M exists.
@@ -40,11 +41,10 @@ def plan(target: Target) -> Program:
     offset = line.offset * Fraction(2) ** target.output.frac
     exact = _dyadic(slope, offset)
     plans = [] if exact is None else [_rounded(target, *exact)]
-    if not plans or target.max_ulp:
-        plans += _truncated(target, line, slope)
+    plans += _truncated(target, slope)
     if not plans:
         raise NotApplicableError(f"slope {float(slope):g} of '{target.expr}' needs too many bits")
-    return plans[0]
+    return min(plans, key=lut6)
 
 
 def _dyadic(slope: Fraction, offset: Fraction) -> tuple[int, int, int] | None:
@@ -65,11 +65,11 @@ def _rounded(target: Target, multiplier: int, bias: int, shift: int) -> Program:
     return b.build(b.clamp(rounded, int(target.map.min()), int(target.map.max())), target.output)
 
 
-def _truncated(target: Target, line: SaturatedLine, slope: Fraction) -> list[Program]:
-    """Programs clamp((M x + B) >> s) that give the map, fewest digits of M first."""
+def _truncated(target: Target, slope: Fraction) -> list[Program]:
+    """Programs clamp((M x + B) >> s) that give the map, those with the fewest digits of M."""
     found = sorted(_multipliers(target, slope), key=lambda m: (len(signed_digits(m[0])), m[2]))
     plans = []
-    for multiplier, bias, shift in found[:1]:
+    for multiplier, bias, shift in found[:2]:
         b = Builder(target.input)
         value = b.shr(b.add(times(b, b.x, multiplier), b.const(bias)), shift)
         result = b.clamp(value, int(target.map.min()), int(target.map.max()))

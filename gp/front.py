@@ -1,0 +1,122 @@
+"""Pareto fronts of error against price, and which of their points to take."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from sw.ir.errors import InputError
+
+Item = TypeVar("Item")
+Point = tuple[float, float]
+"""(price, error); both are better the smaller they are."""
+
+CHOICES = ("knee", "best", "cheapest")
+
+
+class Archive(Generic[Item]):
+    """The items that no other item beats in price and error at once; of equals the first stays."""
+
+    def __init__(self) -> None:
+        self._points: list[Point] = []
+        self._items: list[Item] = []
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def points(self) -> list[Point]:
+        """(price, error) in rising price and falling error."""
+        return list(self._points)
+
+    @property
+    def items(self) -> list[Item]:
+        """The items in the order of ``points``."""
+        return list(self._items)
+
+    def accepts(self, price: float, error: float) -> bool:
+        """Whether a new item at this point would stay."""
+        if not (math.isfinite(price) and math.isfinite(error)):
+            return False
+        at = bisect.bisect_right(self._points, (price, math.inf))
+        return at == 0 or self._points[at - 1][1] > error
+
+    def add(self, price: float, error: float, item: Item) -> bool:
+        """Keep the item if nothing beats it, and drop what it beats; say whether it stays."""
+        if not self.accepts(price, error):
+            return False
+        at = bisect.bisect_left(self._points, (price, -math.inf))
+        end = at
+        while end < len(self._points) and self._points[end][1] >= error:
+            end += 1
+        self._points[at:end] = [(price, error)]
+        self._items[at:end] = [item]
+        return True
+
+
+def ranks(points: Sequence[Point]) -> list[int]:
+    """The non-dominated sorting rank of each point, 0 = the front; a repeated point ranks one lower.
+
+    In two objectives a point's rank is found by bisection over the fronts so far (Jensen 2003).
+    """
+    result = [0] * len(points)
+    lowest: list[float] = []  # the smallest error of each front so far, rising with the rank
+    for index in sorted(range(len(points)), key=lambda i: points[i]):
+        error = points[index][1]
+        rank = bisect.bisect_right(lowest, error)
+        result[index] = rank
+        lowest[rank : rank + 1] = [error]
+    return result
+
+
+def knee(points: Sequence[Point]) -> int:
+    """The index of the point farthest from the chord between the cheapest and the most accurate one.
+
+    This is the "kneedle" rule of the second version of arXiv 2605.14047: the best error of each price,
+    strictly improving, both axes scaled to [0, 1]; with at most two such points the most accurate one.
+
+    >>> knee([(0, 1), (1, 0.2), (10, 0)])
+    1
+    """
+    kept: list[int] = []
+    for index in sorted(range(len(points)), key=lambda i: points[i]):
+        if not kept or points[index][1] < points[kept[-1]][1]:
+            kept.append(index)
+    if len(kept) <= 2:
+        return kept[-1]
+    (first_price, first_error), (last_price, last_error) = points[kept[0]], points[kept[-1]]
+    distances = [
+        abs(
+            (points[i][0] - first_price) / (last_price - first_price)
+            + (points[i][1] - last_error) / (first_error - last_error)
+            - 1.0
+        )
+        for i in kept
+    ]
+    return kept[max(range(len(kept)), key=distances.__getitem__)]
+
+
+def significant(points: Sequence[Point], min_gain: float) -> list[int]:
+    """The indices of a front's points that each gain at least ``min_gain`` over the next cheaper one kept."""
+    kept: list[int] = []
+    for index in sorted(range(len(points)), key=lambda i: points[i]):
+        if not kept or points[index][1] <= points[kept[-1]][1] - min_gain:
+            kept.append(index)
+    return kept
+
+
+def choose(points: Sequence[Point], rule: str) -> int:
+    """The index of the point that a rule takes: ``knee``, ``best`` or ``cheapest``.
+
+    Raises:
+        InputError: There is no such rule.
+    """
+    if rule == "knee":
+        return knee(points)
+    if rule == "best":
+        return min(range(len(points)), key=lambda i: (points[i][1], points[i][0]))
+    if rule == "cheapest":
+        return min(range(len(points)), key=lambda i: points[i])
+    raise InputError(f"choice from a front must be one of {', '.join(CHOICES)}, not {rule!r}")

@@ -1,0 +1,67 @@
+"""The grids that constants are taken from: few non-zero signed digits, or few significant bits."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from sw.ir.csd import signed_digits
+
+SPAN_BITS = 10
+"""The last digit of a constant weighs at least 2^-10 of its first."""
+
+
+def snap(value: float | Fraction, digits: int) -> Fraction:
+    """The nearest number with at most ``digits`` non-zero signed binary digits.
+
+    The digits lie within ``SPAN_BITS`` of the first, so the constant is short, too. Each digit of the
+    nearest such number is one of the two powers of two around what is left, so few sums are compared.
+
+    >>> snap(1.37, 1), snap(1.37, 2), snap(1.37, 3)
+    (Fraction(1, 1), Fraction(5, 4), Fraction(11, 8))
+    """
+    exact = Fraction(value)
+    if exact == 0:
+        return exact
+    last = Fraction(2) ** (_exponent(exact) - SPAN_BITS)
+    return min(_sums(exact, digits, last), key=lambda s: (abs(s - exact), abs(s)))
+
+
+def _sums(left: Fraction, digits: int, last: Fraction) -> list[Fraction]:
+    if digits == 0 or abs(left) < last / 2:
+        return [Fraction(0)]
+    sign = 1 if left > 0 else -1
+    below = Fraction(2) ** _exponent(left)
+    found = []
+    for power in (below, 2 * below):
+        if power >= last:
+            found += [sign * power + rest for rest in _sums(left - sign * power, digits - 1, last)]
+    return found or [Fraction(0)]
+
+
+def _exponent(value: Fraction) -> int:
+    """floor(log2 |value|), exact."""
+    magnitude = abs(value)
+    guess = magnitude.numerator.bit_length() - magnitude.denominator.bit_length()
+    return guess if Fraction(2) ** guess <= magnitude else guess - 1
+
+
+def num_digits(value: Fraction) -> int:
+    """Non-zero digits of the canonical signed digit form of a dyadic number.
+
+    >>> num_digits(Fraction(7)), num_digits(Fraction(11, 8)), num_digits(Fraction(0))
+    (2, 3, 0)
+    """
+    return len(signed_digits(value.numerator))
+
+
+def round_bits(value: float | Fraction, bits: int, finest: Fraction) -> Fraction:
+    """The nearest number with at most ``bits`` significant bits and no bit below ``finest``; ties to even.
+
+    >>> round_bits(0.1, 4, Fraction(1, 1024)), round_bits(0.1, 4, Fraction(1, 16))
+    (Fraction(13, 128), Fraction(1, 8))
+    """
+    exact = Fraction(value)
+    if exact == 0:
+        return exact
+    unit = max(Fraction(2) ** (_exponent(exact) - bits + 1), finest)
+    return round(exact / unit) * unit

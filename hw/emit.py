@@ -1,0 +1,169 @@
+"""Units as files: Verilog, the table it must compute, and what a user of the unit has to know."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from amaranth.back import verilog
+
+from hw.pipeline import Unit
+from hw.schedule import plan
+from hw.streams import PORTS, check_lanes
+from sw.ir import interpret
+from sw.ir.errors import InputError
+from sw.ir.formats import FixedFormat, IntArray
+from sw.ir.parse import parse
+from sw.ir.program import Program
+from sw.ir.realize import realize
+from sw.run_dir import RunDir, atomic, make_folder, unit_name, write_json, write_text
+from sw.stage import Stage
+from sw.terminal import progress
+
+TOP_PREFIX = "normforge_"
+
+
+def emit_unit(
+    program: Program,
+    *,
+    name: str,
+    folder: Path,
+    expression: str,
+    realization: str,
+    max_ulp: int,
+    lanes: int = 1,
+    fmax_mhz: float = 200.0,
+) -> dict[str, Any]:
+    """Write ``<name>.v``, ``<name>.table.npy`` and ``<name>.json`` into a folder that may exist already.
+
+    The table holds the output code of every input code, index 0 = the most negative one, in the
+    smallest integer dtype that holds the output format. The same program gives the same bytes.
+
+    Args:
+        program: What the unit computes.
+        name: Stem of the files; the top module is ``normforge_<name>``.
+        folder: Where the files go.
+        expression: The function that the program realises, for the reader.
+        realization: Kind of realisation.
+        max_ulp: Largest distance of the table from the correctly rounded function.
+        lanes: Codes a beat.
+        fmax_mhz: Clock for which registers are placed.
+
+    Returns:
+        What the JSON file says: ``name expression input output lanes latency_cycles ii realization
+        max_ulp table_sha256 table verilog top``, paths relative to the folder.
+
+    Raises:
+        InputError: The name is no Verilog identifier, the folder cannot be written, or ``lanes`` or
+            ``fmax_mhz`` is out of range.
+    """
+    if not (name and name.isascii() and f"_{name}".isidentifier()):
+        raise InputError(f"name of a unit must be letters, digits and underscores, not {name!r}")
+    check_lanes(lanes)
+    schedule = plan(program, fmax_mhz)
+    make_folder(folder)
+    unit = Unit(program, schedule, lanes=lanes)
+    table = interpret.table(program)
+    body: dict[str, Any] = {
+        "name": name,
+        "expression": expression,
+        "input": str(program.input),
+        "output": str(program.output),
+        "lanes": lanes,
+        "latency_cycles": unit.latency_cycles,
+        "ii": 1,
+        "realization": realization,
+        "max_ulp": max_ulp,
+        "table_sha256": table_digest(table),
+        "table": f"{name}.table.npy",
+        "verilog": f"{name}.v",
+        "top": f"{TOP_PREFIX}{name}",
+    }
+    write_text(folder / body["verilog"], unit_verilog(unit, body["top"]))
+    _write_table(folder / body["table"], table, program.output)
+    write_json(folder / f"{name}.json", body)
+    return body
+
+
+def unit_verilog(unit: Unit, top: str) -> str:
+    """Verilog of a unit with the ports ``clk rst s_axis_* m_axis_*``; the same text for the same unit."""
+    ports: dict[str, Any] = {}
+    for prefix, stream in (("s_axis", unit.i), ("m_axis", unit.o)):
+        ports |= {f"{prefix}_{port}": (getattr(stream, port), None) for port in PORTS}
+    text: str = verilog.convert(unit, name=top, ports=ports, emit_src=False, strip_internal_attrs=True)
+    return text
+
+
+def table_digest(table: IntArray) -> str:
+    """sha256 of a table's codes as little-endian int64, whatever dtype it is stored in."""
+    return hashlib.sha256(np.ascontiguousarray(table, dtype="<i8").tobytes()).hexdigest()
+
+
+def _write_table(path: Path, table: IntArray, output: FixedFormat) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, table.astype(_smallest_dtype(output)), allow_pickle=False)
+    with atomic(path) as scratch:
+        scratch.write_bytes(buffer.getvalue())
+
+
+def _smallest_dtype(format: FixedFormat) -> np.dtype[Any]:
+    size = next(size for size in (1, 2, 4) if format.width <= 8 * size)
+    return np.dtype(f"{'i' if format.signed else 'u'}{size}")
+
+
+def _emit_run(run: RunDir) -> None:
+    functions = run.read_functions()
+    with progress("hdl", len(functions)) as done:
+        units = []
+        for site, entry in functions.items():
+            units.append(_emit_site(run, site, entry))
+            done(site)
+    write_json(run.manifest, {"units": units})
+
+
+def _emit_site(run: RunDir, site: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """A site's unit and, beside it, its operator pipeline."""
+    unit = run.config.unit
+    program = Program.from_json(run.program(site).read_text())
+    shared = {"name": unit_name(site), "expression": entry["expression"]}
+    shared |= {"lanes": unit.lanes, "fmax_mhz": unit.fmax_mhz}
+    body = emit_unit(
+        program, folder=run.hdl, realization=entry["realization"], max_ulp=entry["max_ulp"], **shared
+    )
+    plain = realize(parse(entry["expression"]), program.input, program.output, kind="operator")
+    beside = emit_unit(
+        plain.program, folder=run.operators, realization=plain.kind, max_ulp=plain.max_ulp, **shared
+    )
+    picked = {key: beside[key] for key in ("realization", "max_ulp", "latency_cycles")}
+    return body | {"site": site, "operator": picked | {"price_lut6": plain.lut6}}
+
+
+def _inputs(run: RunDir) -> list[Path]:
+    programs = [run.program(site) for site in run.read_functions()] if run.functions.exists() else []
+    return [run.functions, *programs]
+
+
+def _outputs(run: RunDir) -> list[Path]:
+    names = [unit_name(site) for site in run.read_functions()]
+    folders = (run.hdl, run.operators)
+    files = [
+        folder / f"{n}{end}" for folder in folders for n in names for end in (".v", ".json", ".table.npy")
+    ]
+    return [run.manifest, *files]
+
+
+STAGE = Stage(
+    name="hdl",
+    help="Verilog, table and description of every site's unit",
+    sections=("unit",),
+    inputs=_inputs,
+    outputs=_outputs,
+    body=_emit_run,
+    after="evolve",
+)
+
+if __name__ == "__main__":
+    raise SystemExit(STAGE.main())

@@ -1,0 +1,191 @@
+"""What Verilog costs: cells by Yosys for three FPGA families, clock by nextpnr for ECP5."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hw.tools import NEXTPNR_ECP5, YOSYS
+from sw.run_dir import read_json, write_json
+
+FLOWS: dict[str, str] = {
+    "xc7": "synth_xilinx -family xc7 -flatten -nobram -nolutram -nodsp -nosrl -noiopad -noclkbuf",
+    "ecp5": "synth_ecp5 -nobram -nolutram -nodsp",
+    "ice40": "synth_ice40 -nobram",
+}
+"""Nothing but LUTs and flip-flops, so that every cost shows."""
+
+CELLS: dict[str, dict[str, tuple[str, ...]]] = {
+    "xc7": {
+        "lut": ("LUT[1-6]", "INV"),
+        "ff": ("FD[RSCP]E*",),
+        "carry": ("CARRY4",),
+        "mux": ("MUXF[78]",),
+        "lutram": ("RAM[0-9]*", "SRL*"),
+        "dsp": ("DSP*",),
+        "bram": ("RAMB*",),
+    },
+    "ecp5": {
+        "lut": ("LUT4",),
+        "ff": ("TRELLIS_FF",),
+        "carry": ("CCU2C",),
+        "mux": ("PFUMX", "L6MUX21"),
+        "lutram": ("TRELLIS_DPR16X4",),
+        "dsp": ("MULT*", "ALU*"),
+        "bram": ("DP16KD", "PDPW16KD"),
+    },
+    "ice40": {
+        "lut": ("SB_LUT4",),
+        "ff": ("SB_DFF*",),
+        "carry": ("SB_CARRY",),
+        "mux": (),
+        "lutram": (),
+        "dsp": ("SB_MAC16",),
+        "bram": ("SB_RAM*", "SB_SPRAM*"),
+    },
+}
+"""Kind of resource -> names of its cells, as shell patterns, first match counts."""
+
+PNR_DEVICE = ("--25k", "--package", "CABGA381", "--speed", "6", "--out-of-context")
+
+
+def resources(verilog: str, tops: Sequence[str], family: str, cache: Path) -> dict[str, dict[str, int]]:
+    """Cells of modules of a Verilog text, each synthesised by itself with everything below it.
+
+    Args:
+        verilog: The text.
+        tops: Names of the modules.
+        family: A key of ``FLOWS``.
+        cache: Folder of earlier answers, keyed by text, flow and version of the tool.
+
+    Returns:
+        Module -> ``{"lut", "ff", "carry", "mux", "lutram", "dsp", "bram"}``, counted in the netlist.
+        ECP5's ``lut`` includes the two LUTs that each carry cell occupies.
+
+    Raises:
+        ToolError: Yosys is missing, too old or fails.
+    """
+    yosys = YOSYS.require()
+    lines = ["read_verilog unit.v", "design -save source"]
+    for number, top in enumerate(tops):
+        lines += ["design -load source", f"{FLOWS[family]} -top {_escaped(top)}"]
+        lines += [f"tee -q -o {number}.json stat -json"]
+    script = "\n".join(lines) + "\n"
+
+    def compute() -> dict[str, dict[str, int]]:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "unit.v").write_text(verilog)
+            (folder / "unit.ys").write_text(script)
+            yosys.run("-q", "unit.ys", cwd=folder)
+            stats = [json.loads((folder / f"{number}.json").read_text()) for number in range(len(tops))]
+        return {
+            top: _counted(stat["design"]["num_cells_by_type"], family)
+            for top, stat in zip(tops, stats, strict=True)
+        }
+
+    return _cached(cache, ["resources", verilog, script, yosys.identifier, CELLS[family]], compute)
+
+
+def fmax_mhz(
+    verilog: str, top: str, buses: Mapping[str, int], *, target_mhz: float, seeds: int, cache: Path
+) -> dict[str, Any]:
+    """Clock that place and route reaches on an ECP5 (LFE5U-25F, speed grade 6), register to register.
+
+    All ports get a register outside the unit, so that paths from and to them count.
+
+    Args:
+        verilog: Text with the unit.
+        top: Its top module, with the ports of ``hw.streams``.
+        buses: Width in bits of ``s_axis_tdata`` and ``m_axis_tdata``.
+        target_mhz: Clock that the tool aims at.
+        seeds: How many seeds, 1, 2, ...; the median counts.
+        cache: As for ``resources``.
+
+    Returns:
+        ``{"median", "seeds": [MHz, ...], "target"}``.
+
+    Raises:
+        ToolError: Yosys or nextpnr is missing, too old or fails.
+    """
+    yosys, nextpnr = YOSYS.require(), NEXTPNR_ECP5.require()
+    text = verilog + _registered(top, buses)
+    script = f"read_verilog unit.v\n{FLOWS['ecp5']} -top registered\nwrite_json unit.json\n"
+    arguments = (*PNR_DEVICE, "--freq", f"{target_mhz:g}", "--json", "unit.json")
+
+    def compute() -> dict[str, Any]:
+        reached: list[float] = []
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "unit.v").write_text(text)
+            (folder / "unit.ys").write_text(script)
+            yosys.run("-q", "unit.ys", cwd=folder)
+            for seed in range(1, seeds + 1):
+                options = ("--seed", str(seed), "--report", "report.json", "--quiet", "--timing-allow-fail")
+                nextpnr.run(*arguments, *options, cwd=folder)
+                clocks = json.loads((folder / "report.json").read_text())["fmax"]
+                reached.append(round(min(clock["achieved"] for clock in clocks.values()), 2))
+        return {"median": statistics.median(reached), "seeds": reached, "target": target_mhz}
+
+    key = ["fmax", text, script, arguments, seeds, yosys.identifier, nextpnr.identifier]
+    return _cached(cache, key, compute)
+
+
+def _cached(cache: Path, key: Sequence[Any], compute: Callable[[], Any]) -> Any:
+    path = cache / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()}.json"
+    if not path.exists():
+        write_json(path, compute())
+    return read_json(path)
+
+
+def _counted(cells: Mapping[str, int], family: str) -> dict[str, int]:
+    counts = dict.fromkeys(CELLS[family], 0)
+    for cell, number in cells.items():
+        for kind, patterns in CELLS[family].items():
+            if any(fnmatch.fnmatchcase(cell, pattern) for pattern in patterns):
+                counts[kind] += number
+                break
+    if family == "ecp5":
+        counts["lut"] += 2 * counts["carry"]
+    return counts
+
+
+def _escaped(module: str) -> str:
+    return f"\\{module}"
+
+
+def _registered(top: str, buses: Mapping[str, int]) -> str:
+    """A module that puts a register on every port of a unit."""
+    widths = {
+        "s_axis_tdata": buses["s_axis_tdata"],
+        "s_axis_tvalid": 1,
+        "s_axis_tlast": 1,
+        "m_axis_tready": 1,
+    }
+    results = {
+        "m_axis_tdata": buses["m_axis_tdata"],
+        "m_axis_tvalid": 1,
+        "m_axis_tlast": 1,
+        "s_axis_tready": 1,
+    }
+    ports = [f"input [{width - 1}:0] {name}" for name, width in widths.items()]
+    ports += [f"output reg [{width - 1}:0] {name}" for name, width in results.items()]
+    inner = [f"reg [{width - 1}:0] {name}_q;" for name, width in widths.items()]
+    inner += [f"wire [{width - 1}:0] {name}_d;" for name, width in results.items()]
+    moves = [f"{name}_q <= {name};" for name in widths] + [f"{name} <= {name}_d;" for name in results]
+    pins = [f".{name}({name}_q)" for name in widths] + [f".{name}({name}_d)" for name in results]
+    return "\n".join(
+        [
+            f"module registered(input clk, input rst, {', '.join(ports)});",
+            *inner,
+            f"{top} unit(.clk(clk), .rst(rst), {', '.join(pins)});",
+            f"always @(posedge clk) begin {' '.join(moves)} end",
+            "endmodule\n",
+        ]
+    )

@@ -1,0 +1,200 @@
+"""Resources and clock of every unit of a run: what the generated Verilog costs on three FPGA families."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from hw.measure import fmax_mhz, resources
+from hw.streams import lane_bits
+from hw.tools import NEXTPNR_ECP5, YOSYS
+from sw.config import SynthConfig
+from sw.ir.formats import FixedFormat
+from sw.run_dir import RunDir, read_json, write_json
+from sw.stage import Stage
+from sw.terminal import progress, table_console
+
+OPERATOR_FAMILY = "xc7"
+"""The family in which the operator pipeline is measured beside the chosen realisation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One measurement: where its answer belongs (unit, then keys), and how it is made."""
+
+    unit: str
+    place: tuple[str, ...]
+    measure: Callable[[], Any]
+
+
+def synthesize(
+    units: Sequence[Mapping[str, Any]], folder: Path, config: SynthConfig, target_mhz: float, cache: Path
+) -> dict[str, Any]:
+    """Measure units; answers that the cache holds are not measured again.
+
+    Args:
+        units: Entries of a manifest.
+        folder: The manifest's folder; operator pipelines are looked for in its folder ``operator``.
+        config: Families, seeds, jobs.
+        target_mhz: Clock that place and route aims at.
+        cache: Folder of earlier answers.
+
+    Returns:
+        ``{"tools", "units": {name: {"families": {family: {"top", "datapath", "lut_per_lane"}},
+        "fmax_mhz", "operator"}}, "total": {family: {"lut_per_lane", "lut", "ff", "dsp", "bram"}}}``;
+        ``top`` and ``datapath`` (of one lane, no stream control) hold counts as ``hw.measure.resources``
+        gives them, totals are over the tops.
+
+    Raises:
+        ToolError: Yosys or nextpnr is missing, too old or fails.
+    """
+    used = [YOSYS.require()] + ([NEXTPNR_ECP5.require()] if config.pnr_seeds else [])
+    jobs = [job for unit in units for job in _jobs(unit, folder, config, target_mhz, cache)]
+    found: dict[str, Any] = {unit["name"]: {} for unit in units}
+    for job, answer in _answers(jobs, config.jobs or os.cpu_count() or 1):
+        place = found[job.unit]
+        for key in job.place[:-1]:
+            place = place.setdefault(key, {})
+        place[job.place[-1]] = answer
+    ordered = {unit["name"]: _summed_up(unit, found[unit["name"]], config) for unit in units}
+    return {
+        "tools": {tool.name: tool.version for tool in used},
+        "units": ordered,
+        "total": {family: _total(list(ordered.values()), family) for family in config.families},
+    }
+
+
+def resource_table(report: Mapping[str, Any], families: Sequence[str]) -> Table:
+    """The report of ``synthesize`` for the terminal: LUTs a lane, data path alone in brackets."""
+    table = Table(title="LUTs a lane of the whole unit (of its data path alone); MHz on ECP5-25F-6")
+    for heading in ("site", "kind"):
+        table.add_column(heading, no_wrap=True)
+    for heading in (*families, "FF", "operator", "DSP", "BRAM", "cycles", "MHz"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for unit in report["units"].values():
+        counts = [unit["families"][family] for family in families]
+        luts = [f"{c['lut_per_lane']:g} ({c['datapath']['lut']})" for c in counts]
+        operator = _operator_text(unit.get("operator"))
+        clock = f"{unit['fmax_mhz']['median']:.0f}" if "fmax_mhz" in unit else "-"
+        spent = [str(sum(c["top"][kind] for c in counts)) for kind in ("dsp", "bram")]
+        flops = str(counts[0]["top"]["ff"]) if counts else "-"
+        row = [*luts, flops, operator, *spent, str(unit["latency_cycles"]), clock]
+        table.add_row(unit["site"], unit["realization"], *row)
+    table.add_section()
+    totals = [report["total"][family] for family in families]
+    sums = [f"{total['lut_per_lane']:g}" for total in totals]
+    spent = [str(sum(total[kind] for total in totals)) for kind in ("dsp", "bram")]
+    table.add_row("total", "", *sums, str(totals[0]["ff"]) if totals else "-", "", *spent, "", "")
+    return table
+
+
+def _operator_text(counts: Mapping[str, Any] | None) -> str:
+    """LUTs a lane of an operator pipeline, and how far it is from the function where it is not exact."""
+    if counts is None:
+        return "-"
+    return f"{counts['lut_per_lane']:g}" + (f" (+-{counts['max_ulp']} ulp)" if counts["max_ulp"] else "")
+
+
+def _jobs(
+    unit: Mapping[str, Any], folder: Path, config: SynthConfig, target_mhz: float, cache: Path
+) -> list[Job]:
+    text = (folder / unit["verilog"]).read_text()
+    top = unit["top"]
+    lane = f"{top}.lane0"
+    counted = partial(resources, text, [top, lane], cache=cache)
+    jobs = [Job(unit["name"], ("families", family), partial(counted, family)) for family in config.families]
+    if config.pnr_seeds:
+        buses = {f"{end}_tdata": _bus(unit, key) for end, key in (("s_axis", "input"), ("m_axis", "output"))}
+        timed = partial(
+            fmax_mhz, text, top, buses, target_mhz=target_mhz, seeds=config.pnr_seeds, cache=cache
+        )
+        jobs.append(Job(unit["name"], ("fmax_mhz",), timed))
+    beside = folder / "operator" / unit["verilog"]
+    if beside.exists() and OPERATOR_FAMILY in config.families:
+        plain = partial(resources, beside.read_text(), [top, lane], OPERATOR_FAMILY, cache=cache)
+        jobs.append(Job(unit["name"], ("operator",), plain))
+    return jobs
+
+
+def _bus(unit: Mapping[str, Any], key: str) -> int:
+    return int(unit["lanes"]) * lane_bits(FixedFormat.parse(unit[key]))
+
+
+def _answers(jobs: Sequence[Job], workers: int) -> list[tuple[Job, Any]]:
+    """Run jobs side by side; the first failure ends the rest."""
+    with ThreadPoolExecutor(workers) as pool, progress("synth", len(jobs)) as done:
+        futures: dict[Future[Any], Job] = {pool.submit(job.measure): job for job in jobs}
+        answers = []
+        try:
+            for future in as_completed(futures):
+                answers.append((futures[future], future.result()))
+                done(futures[future].unit)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return answers
+
+
+def _summed_up(unit: Mapping[str, Any], found: Mapping[str, Any], config: SynthConfig) -> dict[str, Any]:
+    lanes = int(unit["lanes"])
+
+    def named(counts: Mapping[str, Any]) -> dict[str, Any]:
+        top, lane = counts[unit["top"]], counts[f"{unit['top']}.lane0"]
+        return {"top": top, "datapath": lane, "lut_per_lane": top["lut"] / lanes}
+
+    body: dict[str, Any] = {
+        "site": unit.get("site", unit["name"]),
+        "realization": unit["realization"],
+        "latency_cycles": unit["latency_cycles"],
+        "lanes": lanes,
+        "families": {family: named(found["families"][family]) for family in config.families},
+    }
+    if "fmax_mhz" in found:
+        body["fmax_mhz"] = found["fmax_mhz"]
+    if "operator" in found:
+        ulp = unit.get("operator", {}).get("max_ulp", 0)
+        body["operator"] = {"family": OPERATOR_FAMILY, "max_ulp": ulp} | named(found["operator"])
+    return body
+
+
+def _total(units: Sequence[Mapping[str, Any]], family: str) -> dict[str, Any]:
+    tops = [unit["families"][family]["top"] for unit in units]
+    kinds = ("lut", "ff", "carry", "mux", "lutram", "dsp", "bram")
+    total: dict[str, Any] = {kind: sum(top[kind] for top in tops) for kind in kinds}
+    return total | {"lut_per_lane": sum(unit["families"][family]["lut_per_lane"] for unit in units)}
+
+
+def _measure_run(run: RunDir) -> None:
+    config = run.config.synth
+    units = read_json(run.manifest)["units"]
+    report = synthesize(units, run.hdl, config, run.config.unit.fmax_mhz, run.synth / "cache")
+    write_json(run.synth / "synth.json", report)
+    table_console().print(resource_table(report, config.families))
+
+
+def _inputs(run: RunDir) -> list[Path]:
+    if not run.manifest.exists():
+        return [run.manifest]
+    names = [unit["verilog"] for unit in read_json(run.manifest)["units"]]
+    return [run.manifest, *(folder / n for folder in (run.hdl, run.operators) for n in names)]
+
+
+STAGE = Stage(
+    name="synth",
+    help="LUTs and flip-flops on three FPGA families, clock on ECP5",
+    sections=("unit", "synth"),
+    inputs=_inputs,
+    outputs=lambda run: [run.synth / "synth.json"],
+    body=_measure_run,
+    after="hdl",
+)
+
+if __name__ == "__main__":
+    raise SystemExit(STAGE.main())

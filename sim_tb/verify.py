@@ -1,0 +1,168 @@
+"""The stage ``verify``: every unit of a run in Verilator, on every input code and on real activations.
+
+``python -m sim_tb.verify CONFIG`` does it for a run; ``python -m sim_tb.verify out/tanh.json ...`` for
+units that stand alone, such as ``normforge compile`` writes, or for a ``manifest.json``. ``WAVES=1`` in
+the environment records a waveform of each unit. The exit status is 1 where a check does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sim_tb.contract import Replay
+from sim_tb.results import UnitReport, write_junit
+from sim_tb.unit import UnitFiles, read_manifest
+from sim_tb.verification import Request, Settings, verify
+from sw.ir.errors import InputError, VerificationError
+from sw.ir.program import Program
+from sw.run_dir import RunDir, write_json
+from sw.stage import Stage, guarded
+from sw.terminal import progress
+
+
+def verify_run(run: RunDir) -> None:
+    """Verify all units of a run; results go to its folder ``sim``.
+
+    Raises:
+        InputError: A file of the run cannot be used, or a tool is missing.
+        VerificationError: A check does not hold.
+    """
+    config = run.config.verify
+    settings = Settings(
+        folder=run.sim, stall_beats=config.stall_beats, jobs=config.jobs, seed=run.config.seed
+    )
+    verify_and_report(read_requests(run.manifest), settings)
+
+
+def read_requests(path: Path) -> list[Request]:
+    """What to verify by a unit's ``<name>.json`` or a ``manifest.json``.
+
+    Where that file lies in the folder ``hdl`` of a run, the run's ``programs/<site>.json`` and
+    ``replay.npz`` speak too.
+
+    Raises:
+        InputError: One of the files cannot be used.
+    """
+    units = read_manifest(path) if path.name == "manifest.json" else [UnitFiles.read(path)]
+    root = path.resolve().parent.parent
+    recorded = root / "replay.npz"
+    with np.load(recorded) if recorded.exists() else contextlib.nullcontext() as stored:
+        return [
+            Request(
+                unit=unit,
+                program=_program(root / "programs" / f"{unit.site}.json"),
+                replay=None if stored is None else _replay(stored, unit.site, recorded),
+            )
+            for unit in units
+        ]
+
+
+def results_folder(path: Path) -> Path:
+    """Where results go by default: ``sim`` of the run, or ``sim`` beside a unit that stands alone."""
+    folder = path.resolve().parent
+    return (folder.parent if (folder.parent / "programs").is_dir() else folder) / "sim"
+
+
+def verify_and_report(requests: Sequence[Request], settings: Settings) -> list[UnitReport]:
+    """Verify, print a line a unit, and leave ``summary.json`` and ``junit.xml`` in the settings' folder.
+
+    Raises:
+        InputError: A file of a unit cannot be used, two units have one name, or a tool is missing.
+        VerificationError: A check does not hold; the files are there all the same.
+    """
+    names = [request.unit.name for request in requests]
+    if len(set(names)) < len(names):
+        raise InputError(f"names of units must differ, not be {', '.join(names)}")
+    width = max(len(request.unit.site) for request in requests)
+    reports = []
+    with progress("verify", len(requests)) as done:
+        for report in verify(requests, settings):
+            print(report.line(width), flush=True)
+            for check in report.failures():
+                print(f"    {check.name}: {check.message}", flush=True)
+            reports.append(report)
+            done(report.site)
+    passed = all(report.passed for report in reports)
+    body = {"passed": passed, "seed": settings.seed, "units": [report.to_dict() for report in reports]}
+    write_json(settings.folder / "summary.json", body)
+    write_junit(settings.folder / "junit.xml", reports)
+    failed = [f"'{report.site}' ({report.failures()[0].name})" for report in reports if not report.passed]
+    if failed:
+        raise VerificationError(f"{len(failed)} of {len(reports)} units do not verify: {', '.join(failed)}")
+    codes = sum(report.codes_checked for report in reports)
+    print(f"{len(reports)} units verified: {codes} codes checked, 0 mismatches")
+    return reports
+
+
+def _program(path: Path) -> Program | None:
+    return Program.from_json(path.read_text()) if path.exists() else None
+
+
+def _replay(stored: np.lib.npyio.NpzFile, site: str, path: Path) -> Replay:
+    keys = f"{site}_raw", f"{site}_out_raw"
+    if any(key not in stored for key in keys):
+        raise InputError(f"'{path}' must hold the activations '{keys[0]}' and '{keys[1]}'")
+    rows = [stored[key] for key in keys]
+    if rows[0].ndim != 2 or rows[0].shape != rows[1].shape:
+        raise InputError(
+            f"activations '{keys[0]}' and '{keys[1]}' in '{path}' must have the same shape "
+            f"(rows, channels), not {rows[0].shape} and {rows[1].shape}"
+        )
+    return Replay(rows[0].astype(np.int64), rows[1].astype(np.int64))
+
+
+def _inputs(run: RunDir) -> list[Path]:
+    units = read_manifest(run.manifest) if run.manifest.exists() else []
+    files = [path for unit in units for path in (unit.verilog, unit.table, run.program(unit.site))]
+    return [run.manifest, run.replay, *files]
+
+
+def _outputs(run: RunDir) -> list[Path]:
+    return [run.sim / "summary.json", run.sim / "junit.xml"]
+
+
+STAGE = Stage(
+    name="verify",
+    help="every unit in Verilator: all input codes, stalls, latency, real activations",
+    sections=("verify",),
+    inputs=_inputs,
+    outputs=_outputs,
+    body=verify_run,
+    after="hdl",
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """As the module says; the exit status."""
+    if not any(arg.endswith(".json") for arg in argv):
+        return STAGE.main(argv)
+    parser = argparse.ArgumentParser(prog="sim_tb.verify", description="Verify units by their JSON files.")
+    parser.add_argument("units", metavar="UNIT.json", nargs="+", type=Path, help="a unit or a manifest.json")
+    parser.add_argument("-o", dest="folder", type=Path, help="folder of the results (default: sim, near it)")
+    parser.add_argument("--stall-beats", type=int, default=4096, help="beats sent under random stalls")
+    parser.add_argument("--seed", type=int, default=0, help="seed of codes and stalls")
+    parser.add_argument("--jobs", type=int, default=0, help="simulations at a time; 0: one a core")
+    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    args = parser.parse_args(argv)
+    settings = Settings(
+        folder=args.folder or results_folder(args.units[0]),
+        stall_beats=args.stall_beats,
+        seed=args.seed,
+        jobs=args.jobs,
+    )
+
+    def action() -> int:
+        verify_and_report([request for path in args.units for request in read_requests(path)], settings)
+        return 0
+
+    return guarded(action, debug=args.debug)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

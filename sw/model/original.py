@@ -1,0 +1,134 @@
+"""Stage ``train``: the model with LayerNorm that everything starts from, pre-trained or trained here."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sw.config import ModelConfig, digest
+from sw.ir.errors import InputError
+from sw.model.data import load_splits
+from sw.model.evaluate import report_accuracy
+from sw.model.runtime import prepare, seed_all
+from sw.model.sites import find_sites
+from sw.model.training import fit
+from sw.model.weights import load_weights, save_weights
+from sw.run_dir import RunDir
+from sw.stage import Stage
+
+LABEL_SMOOTHING = 0.1
+
+
+def create(config: ModelConfig) -> nn.Module:
+    """The timm model of a configuration, with timm's weights if ``pretrained``, else random ones.
+
+    Raises:
+        InputError: No such model, arguments that it does not take, or weights that cannot be fetched.
+    """
+    if not timm.is_model(config.name.rpartition("/")[2].partition(".")[0]) and ":" not in config.name:
+        close = difflib.get_close_matches(config.name, timm.list_models(), n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise InputError(f"model.name must be a timm model, not '{config.name}'{hint}")
+    try:
+        model: nn.Module = timm.create_model(config.name, pretrained=config.pretrained, **config.kwargs)
+    except (TypeError, AssertionError) as error:
+        raise InputError(
+            f"model '{config.name}' does not take model.kwargs {config.kwargs}: {error}"
+        ) from error
+    except (OSError, RuntimeError) as error:
+        if not config.pretrained:
+            raise InputError(
+                f"model '{config.name}' cannot be built: {str(error).splitlines()[0]}"
+            ) from error
+        reason = (str(error).splitlines() or ["?"])[0]
+        raise InputError(
+            f"weights of '{config.name}' cannot be fetched ({reason}); give a file as model.checkpoint"
+        ) from error
+    return model
+
+
+def load_original(run: RunDir) -> nn.Module:
+    """The run's model with LayerNorm, in eval mode on its device, ready to be changed.
+
+    A bias that the model keeps apart from its Linear (BEiT, EVA) is put back into it, see
+    ``merge_separate_biases``.
+    """
+    model = _bare(run.config.model)
+    load_weights(model, run.original)
+    merge_separate_biases(model)
+    return prepare(model).eval()
+
+
+def merge_separate_biases(model: nn.Module) -> None:
+    """Give every qkv Linear its own bias where the model adds (q_bias, 0, v_bias) by hand; logits stay.
+
+    Otherwise nothing could fold into that Linear, and a quantizer would not see it called.
+    """
+    for module in model.modules():
+        q_bias, k_bias, v_bias = (getattr(module, f"{n}_bias", None) for n in "qkv")
+        qkv = getattr(module, "qkv", None)
+        if not isinstance(qkv, nn.Linear) or not isinstance(q_bias, Tensor) or not isinstance(v_bias, Tensor):
+            continue
+        middle = k_bias if isinstance(k_bias, Tensor) else torch.zeros_like(q_bias)
+        own = torch.zeros(qkv.out_features) if qkv.bias is None else qkv.bias.detach()
+        qkv.bias = nn.Parameter(own.to(q_bias) + torch.cat((q_bias, middle, v_bias)).detach())
+        for name in ("q_bias", "k_bias", "v_bias"):
+            if hasattr(module, name):
+                setattr(module, name, None)
+
+
+def _bare(config: ModelConfig) -> nn.Module:
+    return create(ModelConfig(name=config.name, kwargs=config.kwargs))
+
+
+def _train(run: RunDir) -> None:
+    config = run.config
+    seed_all(config.seed)
+    model = create(config.model)
+    find_sites(model, config.model.keep_layernorm)
+    if config.model.checkpoint:
+        load_weights(model, Path(config.model.checkpoint))
+    model = prepare(model).eval()
+    splits = load_splits(config.data, model)
+    if config.train.epochs:
+        fit(
+            model,
+            splits.train,
+            _cross_entropy,
+            epochs=config.train.epochs,
+            lr=config.train.lr,
+            weight_decay=config.train.weight_decay,
+            batch_size=config.data.batch_size,
+            seed=config.seed,
+            checkpoint=run.original.with_name("train.ckpt"),
+            key=digest(config, "seed", "model", "data", "train"),
+            label="train",
+        )
+    save_weights(run.original, model)
+    report_accuracy(run, "original", model, splits.test)
+
+
+def _cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    output = model(images)
+    outputs = output if isinstance(output, (list, tuple)) else (output,)
+    return torch.stack(
+        [functional.cross_entropy(o, labels, label_smoothing=LABEL_SMOOTHING) for o in outputs]
+    ).mean()
+
+
+STAGE = Stage(
+    name="train",
+    help="load the pre-trained model, or train the embedded default",
+    sections=("model", "data", "train"),
+    inputs=lambda run: [],
+    outputs=lambda run: [run.original, run.accuracy("original"), run.predictions("original")],
+    body=_train,
+)
+
+if __name__ == "__main__":
+    raise SystemExit(STAGE.main())

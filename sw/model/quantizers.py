@@ -1,0 +1,132 @@
+"""Brevitas, and nothing else of the project touches it: int8 layers, their calibration, and its rounding.
+
+All scales are powers of two (fixed point): weights symmetric with one scale per output channel, activations
+with one scale per tensor.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sw.ir.formats import FixedFormat
+
+with warnings.catch_warnings():  # about optional kernels and a missing CUDA, as it is imported
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    from brevitas.core.function_wrapper import Identity, RoundSte, TensorClamp
+    from brevitas.core.quant import IntQuant
+    from brevitas.graph.calibrate import calibration_mode
+    from brevitas.nn import QuantConv2d, QuantLinear
+    from brevitas.quant.fixed_point import Int8ActPerTensorFixedPoint, Int8WeightPerChannelFixedPoint
+
+    logging.disable(logging.NOTSET)
+
+
+def quantizable_layers(
+    model: nn.Module, run_once: Callable[[nn.Module], None]
+) -> tuple[list[str], list[str]]:
+    """Names of the Linear and convolution layers that a forward pass calls, and of those that it passes by.
+
+    The latter (weights read directly by a function, or layers not in use) cannot be quantized as layers.
+
+    Args:
+        model: Any model.
+        run_once: Runs one batch through it.
+    """
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))}
+    called: set[str] = set()
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda *_: called.add(name)
+
+    handles = [m.register_forward_hook(note(name)) for name, m in layers.items()]
+    try:
+        run_once(model)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [n for n in layers if n in called], [n for n in layers if n not in called]
+
+
+def quantize_layers(
+    model: nn.Module, names: Iterable[str], coded: Iterable[str], *, weight_bits: int, act_bits: int
+) -> None:
+    """Replace layers by integer ones of the same weights, in place.
+
+    Args:
+        model: In eval mode.
+        names: Linear and convolution layers.
+        coded: Those whose input are output codes of a norm unit already: they get no quantizer of their own.
+        weight_bits: Bits of a weight.
+        act_bits: Bits of an input.
+    """
+    without_input = set(coded)
+    for name in names:
+        parent, _, leaf = name.rpartition(".")
+        layer = model.get_submodule(name)
+        quantized = _quantized(layer, name not in without_input, weight_bits, act_bits)
+        setattr(model.get_submodule(parent), leaf, quantized.to(layer.get_parameter("weight").device).eval())
+
+
+def _quantized(layer: nn.Module, input_too: bool, weight_bits: int, act_bits: int) -> nn.Module:
+    options = {
+        "bias": layer.bias is not None,
+        "weight_quant": Int8WeightPerChannelFixedPoint,
+        "weight_bit_width": weight_bits,
+        "input_quant": Int8ActPerTensorFixedPoint if input_too else None,
+    }
+    if input_too:
+        options["input_bit_width"] = act_bits
+    if isinstance(layer, nn.Conv2d):
+        quantized: nn.Module = QuantConv2d(
+            layer.in_channels,
+            layer.out_channels,
+            layer.kernel_size,
+            stride=layer.stride,
+            padding=layer.padding,
+            dilation=layer.dilation,
+            groups=layer.groups,
+            **options,
+        )
+    else:
+        assert isinstance(layer, nn.Linear), type(layer)
+        quantized = QuantLinear(layer.in_features, layer.out_features, **options)
+    with torch.no_grad():
+        quantized.get_parameter("weight").copy_(layer.weight)
+        if layer.bias is not None:
+            quantized.get_parameter("bias").copy_(layer.bias)
+    return quantized
+
+
+def calibrate(model: nn.Module, run_all: Callable[[nn.Module], None]) -> None:
+    """Set every activation scale from the activations that ``run_all`` makes."""
+    model.eval()
+    with torch.no_grad(), calibration_mode(model):
+        run_all(model)
+    model.eval()
+
+
+def quantize_real(values: Tensor, form: FixedFormat) -> Tensor:
+    """Real values rounded to a format by Brevitas's integer quantizer, as real values; dtype is kept.
+
+    Half to even, saturating, not narrow: what Brevitas does between two fixed-point layers.
+    """
+    quantizer: Any = IntQuant(
+        narrow_range=False,
+        signed=form.signed,
+        input_view_impl=Identity(),
+        float_to_int_impl=RoundSte(),
+        tensor_clamp_impl=TensorClamp(),
+    )
+
+    def number(value: float) -> Tensor:
+        return torch.tensor(value, dtype=values.dtype, device=values.device)
+
+    rounded: Tensor = quantizer(number(form.step), number(0.0), number(float(form.width)), values)
+    return rounded

@@ -1,0 +1,75 @@
+"""The drop-in layer that takes a LayerNorm's place: one scalar function and a per-channel affine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+import torch
+from torch import Tensor, nn
+
+from sw.ir.expr import Expr, interpret_expr
+from sw.model.sites import along_channels
+
+
+def _power(base: Tensor, exponent: int) -> Tensor:
+    return torch.pow(base, exponent)
+
+
+TORCH_OPS: dict[str, Callable[..., Tensor]] = {
+    "add": torch.add,
+    "sub": torch.sub,
+    "mul": torch.mul,
+    "div": torch.div,
+    "min": torch.minimum,
+    "max": torch.maximum,
+    "pow": _power,
+    "neg": torch.neg,
+    "abs": torch.abs,
+    "relu": torch.relu,
+    "square": torch.square,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "erf": torch.erf,
+    "exp": torch.exp,
+    "log": torch.log,
+    "sqrt": torch.sqrt,
+    "atan": torch.atan,
+    "sin": torch.sin,
+    "clip": torch.clamp,
+}
+"""Every operation of a formula, on tensors."""
+
+
+def evaluate(expr: Expr, x: Tensor) -> Tensor:
+    """The formula elementwise, in the dtype of ``x``, differentiable."""
+
+    def constant(value: Fraction) -> Tensor:
+        return torch.tensor(value.numerator / value.denominator, dtype=x.dtype, device=x.device)
+
+    return interpret_expr(expr, x, constant, TORCH_OPS).expand_as(x)
+
+
+class ScalarNorm(nn.Module):
+    """``f(x) * weight + bias``: f the same for every element, weight and bias one per channel, shape (C,).
+
+    Args:
+        expr: f.
+        weight: gamma times f's outer scale.
+        bias: beta plus gamma times f's outer offset.
+        dim: Dimension of the channels; -1, or 1 for NCHW.
+    """
+
+    def __init__(self, expr: Expr, weight: Tensor, bias: Tensor, dim: int = -1) -> None:
+        super().__init__()
+        self.expr, self.dim = expr, dim
+        self.weight = nn.Parameter(weight.detach().clone())
+        self.bias = nn.Parameter(bias.detach().clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = along_channels(self.weight, x.ndim, self.dim)
+        bias = along_channels(self.bias, x.ndim, self.dim)
+        return evaluate(self.expr, x) * weight + bias
+
+    def extra_repr(self) -> str:
+        return f"{self.expr}, channels={len(self.weight)}"

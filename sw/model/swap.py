@@ -1,0 +1,45 @@
+"""Putting the evolved functions where the LayerNorms were."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from sw.ir.errors import InputError
+from sw.ir.parse import parse
+from sw.model.fold import FoldPlan
+from sw.model.scalar_norm import ScalarNorm
+from sw.model.sites import affine, channel_dim, find_sites, replace_module, unknown_site
+from sw.run_dir import RunDir, read_json
+
+
+def swap(model: nn.Module, functions: Mapping[str, Mapping[str, Any]]) -> None:
+    """Replace the LayerNorm of every site by its function, in place.
+
+    LN(x) = gamma y + beta and y ~ scale f(x) + offset, so the new layer computes f(x) weight + bias with
+    weight = gamma scale and bias = beta + gamma offset.
+
+    Args:
+        model: With LayerNorm at every site.
+        functions: Site -> ``expression``, ``scale``, ``offset``, as in ``functions.json``.
+
+    Raises:
+        InputError: A site is not in the model, or an expression is not a formula.
+    """
+    norms = find_sites(model)
+    for site, entry in functions.items():
+        if site not in norms:
+            raise InputError(unknown_site(site, list(norms)))
+        gamma, beta = affine(norms[site])
+        weight = gamma * float(entry["scale"])
+        bias = beta + gamma * float(entry["offset"])
+        layer = ScalarNorm(parse(str(entry["expression"])), weight, bias, channel_dim(norms[site]))
+        replace_module(model, site, layer)
+
+
+def read_plans(run: RunDir) -> dict[str, FoldPlan]:
+    """The fold plan of every captured site, in the order in which the sites run."""
+    sites = read_json(run.capture_stats)["sites"]
+    return {site: FoldPlan.from_json(entry) for site, entry in sites.items()}

@@ -1,0 +1,129 @@
+"""One training loop for all stages: AdamW, cosine with a short warm-up, resumable after every epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sw.model.data import Batch, Images
+from sw.model.runtime import device, seed_all
+from sw.run_dir import atomic
+from sw.terminal import progress
+
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""(model, images, labels) -> scalar loss."""
+WARM_UP = 0.05
+"""Share of all steps over which the learning rate rises to its full value."""
+CLIP_NORM = 1.0
+
+
+def fit(
+    model: nn.Module,
+    images: Images,
+    loss: Loss,
+    *,
+    epochs: int,
+    lr: float,
+    weight_decay: float,
+    batch_size: int,
+    seed: int,
+    checkpoint: Path,
+    key: str,
+    label: str,
+) -> None:
+    """Train in place; the model is left in eval mode.
+
+    Every epoch draws from generators seeded by (seed, epoch), so a run that was killed and started again
+    ends with the weights of an undisturbed one.
+
+    Args:
+        model: On its device.
+        images: Shuffled and augmented anew in every epoch.
+        loss: What to minimise.
+        epochs: 0 leaves the model as it is.
+        lr: Largest learning rate.
+        weight_decay: For matrices; vectors (gamma, beta, biases) get none.
+        batch_size: Of ``images``, for the length of the schedule.
+        seed: The run's seed.
+        checkpoint: Where the state after each epoch is kept; removed at the end.
+        key: What the result depends on; a checkpoint with another key is not continued.
+        label: Shown beside the progress bar.
+    """
+    optimizer = torch.optim.AdamW(_groups(model, weight_decay), lr=lr)
+    steps = math.ceil(len(images) / batch_size) * epochs
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _shape(step, steps))
+    first = _resume(checkpoint, key, model, optimizer, schedule)
+    with progress(label, epochs) as step_done:
+        for epoch in range(epochs):
+            if epoch < first:
+                step_done()
+                continue
+            batches = images.batches(seed=seed_all(seed, epoch))
+            total = _epoch(model, batches, loss, optimizer, schedule)
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            _save(checkpoint, state | {"schedule": schedule.state_dict(), "epoch": epoch + 1, "key": key})
+            step_done(f"loss {total:.4f}")
+    checkpoint.unlink(missing_ok=True)
+    model.eval()
+
+
+def _epoch(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    loss: Loss,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LambdaLR,
+) -> float:
+    """One pass over the images; the mean loss."""
+    model.train()
+    losses: list[float] = []
+    for images, labels in batches:
+        value = loss(model, images.to(device()), labels.to(device()))
+        optimizer.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+        optimizer.step()
+        schedule.step()
+        losses.append(value.item())
+    return sum(losses) / len(losses)
+
+
+def _shape(step: int, steps: int) -> float:
+    warm_up = max(1, round(steps * WARM_UP))
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _resume(checkpoint: Path, key: str, model: nn.Module, optimizer: Any, schedule: Any) -> int:
+    """Load the state that a killed run left, if it is of this very run; the epoch to go on with."""
+    if not checkpoint.exists():
+        return 0
+    try:
+        state = torch.load(checkpoint, map_location=device(), weights_only=True)
+    except (EOFError, RuntimeError, ValueError, KeyError):
+        return 0
+    if state.get("key") != key:
+        return 0
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    return int(state["epoch"])
+
+
+def _save(path: Path, state: dict[str, Any]) -> None:
+    with atomic(path) as scratch:
+        torch.save(state, scratch)

@@ -1,0 +1,84 @@
+"""State dicts: reading them from files, and checking that they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from sw.ir.errors import InputError
+from sw.run_dir import atomic
+
+WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
+"""Keys under which training scripts put the state dict."""
+
+
+def save_weights(path: Path, model: nn.Module) -> None:
+    """Write a model's state dict as safetensors, whole or not at all; same weights, same bytes."""
+    state = {name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()}
+    with atomic(path) as scratch:
+        save_file(state, scratch)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Fill a model from a ``.safetensors`` or ``.pth`` file.
+
+    Raises:
+        InputError: No such file, not a state dict, or keys or shapes that do not fit the model.
+    """
+    fit_weights(model, read_weights(path), f"checkpoint '{path}'")
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file; pickled files may hold tensors only, nothing that runs code."""
+    if not path.is_file():
+        raise InputError(f"checkpoint '{path}' does not exist")
+    try:
+        if path.suffix == ".safetensors":
+            state: Any = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        raise InputError(f"checkpoint '{path}' cannot be read: {_first_line(error)}") from error
+    except Exception as error:  # torch raises its pickle module's own error
+        if type(error).__name__ != "UnpicklingError":
+            raise
+        raise InputError(
+            f"checkpoint '{path}' must hold nothing but tensors: {_first_line(error)}"
+        ) from error
+    for wrapper in WRAPPERS:
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InputError(f"checkpoint '{path}' must be a state dict (names to tensors)")
+    return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def fit_weights(model: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
+    """Load a state dict that must fit the model exactly.
+
+    Raises:
+        InputError: It does not; the line names the first keys that are missing, unexpected or misshaped.
+    """
+    own = model.state_dict()
+    missing = [f"lacks '{name}'" for name in own if name not in state]
+    unexpected = [f"has an unexpected '{name}'" for name in state if name not in own]
+    misshaped = [
+        f"has '{name}' of shape {tuple(state[name].shape)} for {tuple(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    problems = [kind[0] for kind in (misshaped, missing, unexpected) if kind]
+    if problems:
+        total = len(missing) + len(unexpected) + len(misshaped)
+        raise InputError(f"{what} must fit the model; it {', '.join(problems)} ({total} keys do not fit)")
+    model.load_state_dict(dict(state))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

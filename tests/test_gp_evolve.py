@@ -1,0 +1,354 @@
+"""Evolution from pairs to programs: repeatable, resumable, without torch."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from gp.evolve import STAGE, evolve_pairs
+from gp.primitives import seeded
+from sw.config import from_dict
+from sw.ir.errors import InputError
+from sw.ir.expr import evaluate
+from sw.ir.formats import FixedFormat
+from sw.ir.interpret import table
+from sw.ir.parse import parse
+from sw.ir.program import Program
+from sw.ir.refmap import reference_map
+from sw.run_dir import RunDir, read_json, write_json
+
+
+def tokens(spread, num=4000, seed=0):
+    """Pairs as a norm sees them: y is standard normal, x = y times its token's scale."""
+    rng = np.random.default_rng(seed)
+    y = rng.normal(size=num)
+    return (np.exp(spread * rng.normal(size=num)) * y).astype(np.float32), y.astype(np.float32)
+
+
+def save(path, **spreads):
+    arrays = {}
+    for site, spread in spreads.items():
+        arrays[f"{site}_x"], arrays[f"{site}_y"] = tokens(spread)
+    np.savez(path, **arrays)
+    return path
+
+
+QUICK = {"in_width": 12, "out_width": 6, "generations": 1, "jobs": 1}
+
+
+@pytest.fixture(scope="module")
+def evolved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evolved")
+    pairs = save(folder / "pairs.npz", a=0.2, b=0.6)
+    return pairs, evolve_pairs(pairs, folder / "out", **QUICK)
+
+
+def test_functions_hold_what_the_architecture_lists(evolved):
+    sites = evolved[1].read_functions()
+    assert list(sites) == ["a", "b"]
+    for entry in sites.values():
+        assert list(entry) == [
+            *("expression", "scale", "offset", "input", "output", "r2", "r2_fixed", "ceiling", "price_lut6"),
+            *("realization", "max_ulp", "baselines", "seed", "stopped_by", "front"),
+        ]
+        assert entry["expression"] in [e["expression"] for e in entry["front"]]
+        assert list(entry["baselines"]) == ["linear", "clip", "scaled_dyt", "dyt", "derf"]
+        assert 0 < entry["r2_fixed"] <= entry["ceiling"] < 1
+        assert entry["stopped_by"] == "generations"
+        prices = [e["price_lut6"] for e in entry["front"]]
+        errors = [-e["train_r2"] for e in entry["front"]]
+        assert prices == sorted(set(prices))
+        assert errors == sorted(set(errors), reverse=True)
+
+
+def test_formats_come_from_the_data(evolved):
+    pairs, run = evolved
+    arrays = np.load(pairs)
+    for site, entry in run.read_functions().items():
+        largest = float(np.abs(arrays[f"{site}_x"]).max())
+        assert entry["input"] == str(FixedFormat.covering(2 * largest, 12))
+        assert entry["output"] == "s6.3"
+
+
+def test_programs_are_the_functions_reference_maps(evolved):
+    _, run = evolved
+    for site, entry in run.read_functions().items():
+        program = Program.from_json(run.program(site).read_text())
+        formats = FixedFormat.parse(entry["input"]), FixedFormat.parse(entry["output"])
+        assert (program.input, program.output) == formats
+        expected = reference_map(parse(entry["expression"]), *formats)
+        np.testing.assert_array_equal(table(program), expected)
+        assert max(expected.max(), -expected.min()) == formats[1].max_raw
+
+
+def test_scores_can_be_recomputed_from_the_files(evolved):
+    pairs, run = evolved
+    arrays = np.load(pairs)
+    for site, entry in run.read_functions().items():
+        x, y = arrays[f"{site}_x"].astype(float), arrays[f"{site}_y"].astype(float)
+        real = entry["scale"] * evaluate(parse(entry["expression"]), x) + entry["offset"]
+        program = Program.from_json(run.program(site).read_text())
+        codes = table(program)[program.input.quantize(x) - program.input.min_raw]
+        fixed = entry["scale"] * program.output.to_real(codes) + entry["offset"]
+        for value, name in ((real, "r2"), (fixed, "r2_fixed")):
+            overall = 1 - np.mean((y - value) ** 2) / np.var(y)
+            assert overall == pytest.approx(entry[name], abs=0.05), "held-out pairs are a tenth of these"
+
+
+def test_chosen_function_is_near_the_ceiling(evolved):
+    for entry in evolved[1].read_functions().values():
+        assert entry["r2_fixed"] >= 0.975 * entry["ceiling"]
+        assert entry["r2_fixed"] >= entry["baselines"]["dyt"]["r2"]
+
+
+def test_workers_and_surroundings_do_not_change_the_result(evolved, tmp_path):
+    pairs, run = evolved
+    with seeded(77):
+        other = evolve_pairs(pairs, tmp_path, **(QUICK | {"jobs": 2}))
+    assert other.functions.read_bytes() == run.functions.read_bytes()
+    for site in ("a", "b"):
+        assert other.program(site).read_bytes() == run.program(site).read_bytes()
+
+
+def test_finished_tasks_are_not_done_again(evolved, tmp_path, monkeypatch):
+    pairs, run = evolved
+    shutil.copytree(run.root / "evolve", tmp_path / "evolve")
+    (tmp_path / "evolve" / "b.1.json").write_text("{ cut off")
+    done = []
+    from gp import evolve
+
+    def noted(task):
+        done.append((task.site, task.index))
+        return original(task)
+
+    original = evolve.run_task
+    monkeypatch.setattr(evolve, "run_task", noted)
+    again = evolve_pairs(pairs, tmp_path, **QUICK)
+    assert done == [("b", 1)]
+    assert again.functions.read_bytes() == run.functions.read_bytes()
+
+
+def test_what_decides_a_task_is_in_its_digest(evolved, tmp_path, monkeypatch):
+    pairs, _ = evolved
+    from gp import evolve
+
+    done = []
+    monkeypatch.setattr(
+        evolve, "run_task", lambda task: done.append(task.digest()) or {"digest": task.digest()}
+    )
+    monkeypatch.setattr(evolve, "_decide", lambda run, results: {})
+    for change in ({}, {"jobs": 2}, {"seed": 1}, {"generations": 2}, {"input": "s12.5"}, {"output": "s6.4"}):
+        monkeypatch.setattr(
+            evolve, "run_all", lambda work, jobs, keep, **_: [keep(j, evolve.run_task(j)) for j in jobs]
+        )
+        evolve_pairs(pairs, tmp_path, **(QUICK | change))
+    assert len(done) == len(set(done)) == 4 * 5, "two sites, two seeds; jobs change nothing"
+
+
+def test_formats_can_be_given(tmp_path):
+    pairs = save(tmp_path / "pairs.npz", a=0.3)
+    entry = evolve_pairs(
+        pairs, tmp_path / "o", input="s10.6", output="s5.2", generations=0, jobs=1
+    ).read_functions()["a"]
+    assert (entry["input"], entry["output"]) == ("s10.6", "s5.2")
+
+
+def test_a_budget_stops_the_search(tmp_path):
+    pairs = save(tmp_path / "pairs.npz", a=0.3)
+    run = evolve_pairs(
+        pairs, tmp_path / "o", in_width=10, out_width=5, generations=100_000, budget_s=0.4, jobs=1
+    )
+    assert run.read_functions()["a"]["stopped_by"] == "budget"
+
+
+@pytest.mark.parametrize("power", [6, -6])
+def test_x_of_any_size(tmp_path, power):
+    x, y = tokens(0.3)
+    np.savez(tmp_path / "pairs.npz", a_x=x.astype(float) * 10.0**power, a_y=y)
+    entry = evolve_pairs(tmp_path / "pairs.npz", tmp_path / "o", **QUICK).read_functions()["a"]
+    assert entry["r2_fixed"] > 0.9
+
+
+def test_x_over_twelve_decades(tmp_path):
+    rng = np.random.default_rng(4)
+    x = rng.choice([-1, 1], 4000) * 10.0 ** rng.uniform(-6, 6, 4000)
+    np.savez(tmp_path / "pairs.npz", a_x=x, a_y=np.sign(x) + 0.1 * rng.normal(size=4000))
+    entry = evolve_pairs(tmp_path / "pairs.npz", tmp_path / "o", **QUICK).read_functions()["a"]
+    assert entry["r2_fixed"] > 0.1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"input": "s40.3"}, "width of a signed format must be"),
+        ({"input": "s20.3"}, r"input format must have 2\.\.16 bits, not 20 \('s20\.3'\)"),
+        ({"output": "u1.0"}, r"output format must have 2\.\.16 bits, not 1 \('u1\.0'\)"),
+        ({"output": "8.5"}, r"format must look like 's16\.11'"),
+        ({"in_width": 17}, r"configuration key 'unit.in_width' must be 2\.\.16, not 17"),
+        ({"generations": -1}, "configuration key 'evolve.generations' must be"),
+        ({"jobs": -1}, "configuration key 'evolve.jobs' must be"),
+    ],
+)
+def test_wrong_arguments_write_nothing(tmp_path, arguments, text):
+    pairs = save(tmp_path / "pairs.npz", a=0.3)
+    with pytest.raises(InputError, match=text):
+        evolve_pairs(pairs, tmp_path / "o", **arguments)
+    assert not (tmp_path / "o").exists()
+
+
+def test_wrong_pairs_write_nothing(tmp_path):
+    np.savez(tmp_path / "pairs.npz", a_x=np.arange(20.0))
+    with pytest.raises(InputError, match="must hold 'a_y' beside 'a_x'"):
+        evolve_pairs(tmp_path / "pairs.npz", tmp_path / "o")
+    assert not (tmp_path / "o").exists()
+
+
+def run_of(root, **sections):
+    body = {
+        "model": {"name": "none"},
+        "runs_dir": str(root),
+        "name": "r",
+        "unit": {"in_width": 10, "out_width": 5},
+        "evolve": {"generations": 0, "population": 10, "seeds": 1, "jobs": 1},
+    }
+    return RunDir.create(
+        from_dict(
+            {key: {**body.get(key, {}), **value} for key, value in sections.items()}
+            | {key: value for key, value in body.items() if key not in sections}
+        )
+    )
+
+
+def test_stage_takes_input_formats_from_the_capture(tmp_path):
+    run = run_of(tmp_path)
+    save(run.captures, a=0.3)
+    write_json(run.capture_stats, {"sites": {"a": {"input": "s10.5"}}})
+    assert STAGE.run(run)
+    assert run.read_functions()["a"]["input"] == "s10.5"
+    assert run.read_functions()["a"]["output"] == "s5.2"
+    assert not STAGE.run(run), "nothing changed"
+    run.program("a").unlink()
+    assert STAGE.run(run)
+
+
+def test_stage_wants_the_capture_first(tmp_path):
+    with pytest.raises(InputError, match="run 'normforge capture' first"):
+        STAGE.run(run_of(tmp_path))
+
+
+def test_stage_wants_captures_that_belong_together(tmp_path):
+    run = run_of(tmp_path)
+    save(run.captures, a=0.3)
+    write_json(run.capture_stats, {"sites": {"b": {"input": "s10.5"}}})
+    with pytest.raises(InputError, match="must describe site 'a' of"):
+        STAGE.run(run)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [("magic", "kind of realisation must be auto or one of operator, .*, not 'magic'"), ("table", "")],
+)
+def test_kind_of_realisation_can_be_forced(tmp_path, kind, text):
+    run = run_of(tmp_path, unit={"realize": kind})
+    save(run.captures, a=0.3)
+    write_json(run.capture_stats, {"sites": {"a": {"input": "s10.5"}}})
+    if text:
+        with pytest.raises(InputError, match=text):
+            STAGE.run(run)
+    else:
+        STAGE.run(run)
+        assert {e["realization"] for e in run.read_functions()["a"]["front"]} == {"table"}
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from gp.evolve import evolve_pairs
+if __name__ == "__main__":
+    evolve_pairs(Path(sys.argv[1]), Path(sys.argv[2]), in_width=12, out_width=6, generations=1, jobs=2)
+    heavy = sorted({"torch", "timm", "brevitas", "amaranth", "cocotb", "sklearn"} & set(sys.modules))
+    print("loaded:", heavy)
+"""
+
+
+@pytest.fixture
+def script(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    return [sys.executable, str(tmp_path / "script.py")]
+
+
+def test_evolution_loads_neither_models_nor_hardware(evolved, script, tmp_path):
+    pairs, run = evolved
+    done = subprocess.run(
+        [*script, str(pairs), str(tmp_path / "o")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "loaded: []\n"
+    assert done.stderr.splitlines()[-1].startswith("evolve: 4/4 ")
+    assert (tmp_path / "o" / "functions.json").read_bytes() == run.functions.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_goes_on_and_ends_with_the_same_functions(evolved, script, tmp_path, ending):
+    pairs, run = evolved
+    out = tmp_path / "o"
+    process = subprocess.Popen([*script, str(pairs), str(out)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(out.glob("evolve/*.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(ending)
+    assert process.wait() != 0
+    kept = {p.name: p.stat().st_mtime_ns for p in out.glob("evolve/*.json")}
+    assert 0 < len(kept) < 4
+    assert not (out / "functions.json").exists()
+    subprocess.run([*script, str(pairs), str(out)], check=True, capture_output=True)
+    assert (out / "functions.json").read_bytes() == run.functions.read_bytes()
+    assert {name: (out / "evolve" / name).stat().st_mtime_ns for name in kept} == kept
+    assert not list(out.rglob("*.part"))
+
+
+def test_every_number_is_finite_json(evolved):
+    text = evolved[1].functions.read_text()
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    assert json.loads(text) == read_json(evolved[1].functions)
+
+
+def decided(front, rule):
+    """The entry that is chosen from a front of (price, R^2 of the learning pairs)."""
+    from gp.evolve import _choice
+
+    return _choice([(price, 1 - r2) for price, r2 in front], rule)
+
+
+@pytest.mark.parametrize(
+    ("front", "knee"),
+    [
+        ([(12, 0.7), (66, 0.95), (250, 0.97)], 1),
+        ([(12, 0.7), (30, 0.946), (66, 0.95), (250, 0.97)], 1),
+        ([(12, 0.948), (30, 0.949), (66, 0.952), (250, 0.953), (745, 0.9531)], 0),
+        ([(12, 0.9)], 0),
+    ],
+)
+def test_knee_prefers_what_is_as_good_and_cheaper(front, knee):
+    assert decided(front, "knee") == knee
+    assert decided(front, "best") == len(front) - 1
+    assert decided(front, "cheapest") == 0
+
+
+@pytest.mark.parametrize("faithful", [False, True])
+def test_units_are_as_far_from_their_map_as_they_say(tmp_path, faithful):
+    run = run_of(tmp_path, unit={"faithful": faithful})
+    save(run.captures, a=0.6)
+    write_json(run.capture_stats, {"sites": {"a": {"input": "s10.5"}}})
+    STAGE.run(run)
+    entry = run.read_functions()["a"]
+    program = Program.from_json(run.program("a").read_text())
+    expected = reference_map(parse(entry["expression"]), program.input, program.output)
+    assert np.abs(table(program) - expected).max() == entry["max_ulp"] <= int(faithful)

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hw.emit import STAGE, emit_unit, table_digest
+from sw.config import ModelConfig, RunConfig, UnitConfig
+from sw.ir import interpret
+from sw.ir.build import Builder
+from sw.ir.errors import InputError
+from sw.ir.formats import FixedFormat
+from sw.ir.parse import parse
+from sw.ir.program import Program
+from sw.ir.realize import realize
+from sw.run_dir import RunDir, read_json, write_json, write_text
+
+KEYS = (
+    "name expression input output lanes latency_cycles ii realization max_ulp table_sha256 table verilog top"
+)
+PORTS = {
+    "clk": "input",
+    "rst": "input",
+    "s_axis_tdata": "input",
+    "s_axis_tvalid": "input",
+    "s_axis_tready": "output",
+    "s_axis_tlast": "input",
+    "m_axis_tdata": "output",
+    "m_axis_tvalid": "output",
+    "m_axis_tready": "input",
+    "m_axis_tlast": "output",
+}
+
+
+def small_program() -> Program:
+    builder = Builder(FixedFormat(7, 3))
+    return builder.build(builder.clamp(builder.mul(builder.x, builder.x), 0, 500), FixedFormat(10, 4))
+
+
+def emitted(folder: Path, program: Program, name: str = "square", **changes: object) -> dict[str, object]:
+    arguments = {"expression": "x*x", "realization": "operator", "max_ulp": 0} | changes
+    return emit_unit(program, name=name, folder=folder, **arguments)
+
+
+def ports_of(verilog: str, top: str) -> dict[str, str]:
+    module = verilog[verilog.index(f"module {top}(") :]
+    module = module[: module.index("endmodule")]
+    return {name: way for way, name in re.findall(r"^  (input|output) (?:\[.*?\] )?(\w+);", module, re.M)}
+
+
+def test_the_description_has_every_key_and_is_what_the_json_says(tmp_path: Path) -> None:
+    body = emitted(tmp_path, small_program(), lanes=2)
+    assert list(body) == KEYS.split()
+    assert json.loads((tmp_path / "square.json").read_text()) == body
+    assert (body["input"], body["output"], body["lanes"], body["ii"]) == ("s7.3", "s10.4", 2, 1)
+    assert (body["verilog"], body["table"], body["top"]) == (
+        "square.v",
+        "square.table.npy",
+        "normforge_square",
+    )
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["square.json", "square.table.npy", "square.v"]
+
+
+def test_the_table_is_the_whole_map_in_the_smallest_dtype(tmp_path: Path) -> None:
+    program = small_program()
+    body = emitted(tmp_path, program)
+    table = np.load(tmp_path / "square.table.npy")
+    assert table.dtype == np.int16
+    assert [int(v) for v in table] == [min(c * c, 500) for c in range(-64, 64)]
+    little_endian = b"".join(int(v).to_bytes(8, "little", signed=True) for v in table)
+    assert body["table_sha256"] == hashlib.sha256(little_endian).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("output", "dtype"), [("s8.0", np.int8), ("u8.0", np.uint8), ("u9.0", np.uint16), ("s17.0", np.int32)]
+)
+def test_the_dtype_holds_the_output_format(tmp_path: Path, output: str, dtype: type) -> None:
+    builder = Builder(FixedFormat(4, 0, signed=False))
+    emitted(tmp_path, builder.build(builder.x, FixedFormat.parse(output)))
+    assert np.load(tmp_path / "square.table.npy").dtype == dtype
+
+
+def test_the_digest_does_not_depend_on_the_stored_dtype() -> None:
+    table = np.arange(-4, 4)
+    assert table_digest(table) == table_digest(table.astype(np.int8))
+
+
+def test_ports_are_exactly_those_of_the_contract_even_where_unused(tmp_path: Path) -> None:
+    builder = Builder(FixedFormat(8, 0))
+    constant = builder.build(builder.const(5), FixedFormat(8, 0))
+    for name, program in (("square", small_program()), ("five", constant)):
+        body = emitted(tmp_path, program, name)
+        text = (tmp_path / f"{name}.v").read_text()
+        assert ports_of(text, str(body["top"])) == PORTS
+        assert body["latency_cycles"] >= 1
+
+
+def test_lanes_take_whole_bytes_on_the_ports(tmp_path: Path) -> None:
+    emitted(tmp_path, small_program(), lanes=3)
+    text = (tmp_path / "square.v").read_text()
+    assert "input [23:0] s_axis_tdata;" in text
+    assert "output [47:0] m_axis_tdata;" in text
+
+
+def test_the_same_program_gives_the_same_bytes_without_paths(tmp_path: Path) -> None:
+    emitted(tmp_path / "a", small_program())
+    emitted(tmp_path / "b", Program.from_json(small_program().to_json()))
+    for name in ("square.v", "square.json", "square.table.npy"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    text = (tmp_path / "a" / "square.v").read_text()
+    assert "src =" not in text
+    assert ".py" not in text
+    assert str(Path(__file__).parents[1]) not in text
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "a-b", "größe", "a b"])
+def test_a_name_that_is_no_identifier_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"^name of a unit must be letters, digits and underscores, not "):
+        emitted(tmp_path / "out", small_program(), name)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"lanes": 0}, r"^lanes must be 1\.\.64, not 0$"), ({"fmax_mhz": 0.0}, "^fmax must be above 0")],
+)
+def test_bad_arguments_leave_no_file(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        emitted(tmp_path / "out", small_program(), **change)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """A run directory as evolve leaves it, with two sites."""
+    config = RunConfig(
+        model=ModelConfig(name="none"), name="r", runs_dir=str(tmp_path), unit=UnitConfig(lanes=2)
+    )
+    run = RunDir.create(config)
+    formats = FixedFormat.parse("s9.5"), FixedFormat.parse("s6.3")
+    sites = {}
+    for site, text in (("blocks.0.norm1", "clip(1.5*x, -3, 3)"), ("norm", "3*tanh(x)")):
+        chosen = realize(parse(text), *formats)
+        write_text(run.program(site), chosen.program.to_json())
+        sites[site] = {"expression": text, "realization": chosen.kind, "max_ulp": chosen.max_ulp}
+    write_json(run.functions, {"sites": sites})
+    return run
+
+
+def test_the_stage_emits_every_site_and_the_operator_pipeline_beside_it(run: RunDir) -> None:
+    assert STAGE.run(run)
+    units = read_json(run.manifest)["units"]
+    assert [unit["site"] for unit in units] == ["blocks.0.norm1", "norm"]
+    for unit in units:
+        assert list(unit) == [*KEYS.split(), "site", "operator"]
+        assert unit["lanes"] == 2
+        assert set(unit["operator"]) == {"realization", "max_ulp", "latency_cycles", "price_lut6"}
+        table = np.load(run.hdl / unit["table"])
+        program = Program.from_json(run.program(unit["site"]).read_text())
+        assert np.array_equal(table, interpret.table(program))
+        beside = read_json(run.hdl / "operator" / f"{unit['name']}.json")
+        assert beside["realization"] == "operator"
+        off = np.abs(np.load(run.hdl / "operator" / beside["table"]).astype(int) - table)
+        assert off.max() <= beside["max_ulp"] + unit["max_ulp"]
+    assert {p.name for p in run.hdl.glob("*.v")} == {"blocks_0_norm1.v", "norm.v"}
+
+
+def test_the_stage_is_skipped_until_something_changed(run: RunDir) -> None:
+    assert STAGE.run(run)
+    assert not STAGE.run(run)
+    verilog = run.hdl / "norm.v"
+    verilog.write_text(verilog.read_text().replace("1'h0", "1'h1", 1))
+    assert STAGE.run(run)
+
+
+def test_the_stage_says_what_it_needs(tmp_path: Path) -> None:
+    run = RunDir.create(RunConfig(model=ModelConfig(name="none"), name="r", runs_dir=str(tmp_path)))
+    with pytest.raises(InputError, match=r"stage 'hdl' needs '.*functions\.json'; run 'normforge evolve'"):
+        STAGE.run(run)

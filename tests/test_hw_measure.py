@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hw import measure, synth
+from hw.emit import emit_unit
+from hw.tools import ToolError
+from sw.config import SynthConfig
+from sw.ir.build import Builder
+from sw.ir.formats import FixedFormat
+from sw.ir.parse import parse
+from sw.ir.realize import realize
+
+ADDER = """
+module adder(input clk, input [7:0] a, input [7:0] b, output reg [8:0] y);
+  always @(posedge clk) y <= a + b;
+endmodule
+module \\wide.multiplier (input [15:0] a, input [15:0] b, output [31:0] y);
+  assign y = a * b;
+endmodule
+"""
+
+
+def test_cells_are_counted_by_kind() -> None:
+    cells = {"LUT1": 1, "LUT6": 5, "INV": 2, "FDRE": 7, "FDSE": 1, "CARRY4": 3, "MUXF7": 4, "DSP48E1": 1}
+    counted = measure._counted(cells | {"RAMB18E1": 2, "SRL16E": 3, "RAM64M": 1, "$scopeinfo": 9}, "xc7")
+    assert counted == {"lut": 8, "ff": 8, "carry": 3, "mux": 4, "lutram": 4, "dsp": 1, "bram": 2}
+    ecp5 = measure._counted({"LUT4": 10, "CCU2C": 3, "TRELLIS_FF": 4, "MULT18X18D": 1, "DP16KD": 2}, "ecp5")
+    assert (ecp5["lut"], ecp5["dsp"], ecp5["bram"]) == (16, 1, 2)
+
+
+def test_a_cached_answer_is_not_computed_again(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def compute() -> int:
+        calls.append(1)
+        return 5
+
+    assert [measure._cached(tmp_path, ["key", 1], compute) for _ in range(2)] == [5, 5]
+    assert measure._cached(tmp_path, ["key", 2], compute) == 5
+    assert len(calls) == 2
+
+
+def test_a_missing_yosys_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("YOSYS", "/nowhere/yosys")
+    with pytest.raises(ToolError, match=r"^Yosys must be 0\.50 or later, not missing"):
+        measure.resources(ADDER, ["adder"], "xc7", tmp_path)
+
+
+@pytest.mark.tools
+def test_an_adder_costs_a_lut_a_bit_and_a_multiplier_no_dsp(tmp_path: Path) -> None:
+    found = measure.resources(ADDER, ["adder", "wide.multiplier"], "ecp5", tmp_path)
+    assert found["adder"]["ff"] == 9
+    assert found["adder"]["carry"] >= 4
+    assert 8 <= found["adder"]["lut"] <= 12
+    assert found["wide.multiplier"]["dsp"] == 0
+    assert found["wide.multiplier"]["lut"] > 200
+
+
+@pytest.mark.tools
+def test_verilog_that_is_none_fails_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match=r"^Yosys must succeed, not end with status 1: .*ERROR"):
+        measure.resources("module broken(", ["broken"], "ice40", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.tools
+def test_units_are_measured_whole_bare_and_beside_their_operator_pipeline(tmp_path: Path) -> None:
+    formats = FixedFormat.parse("s6.3"), FixedFormat.parse("s5.2")
+    builder = Builder(formats[0])
+    table = [max(-16, min(15, round(k / 2))) for k in [*range(32), *range(-32, 0)]]
+    program = builder.build(builder.lookup(builder.low(builder.x, 6), table), formats[1])
+    plain = realize(parse("x"), *formats, kind="operator")
+    units = []
+    for folder, made, kind in (
+        (tmp_path, program, "table"),
+        (tmp_path / "operator", plain.program, "operator"),
+    ):
+        body = emit_unit(made, name="u", folder=folder, expression="x", realization=kind, max_ulp=0, lanes=2)
+        units.append(body)
+    config = SynthConfig(families=("xc7", "ice40"), pnr_seeds=1, jobs=1)
+    report = synth.synthesize(units[:1], tmp_path, config, 100.0, tmp_path / "cache")
+    unit = report["units"]["u"]
+    assert report["tools"].keys() == {"Yosys", "nextpnr-ecp5"}
+    assert unit["families"].keys() == {"xc7", "ice40"}
+    counts = unit["families"]["xc7"]
+    assert counts["lut_per_lane"] == counts["top"]["lut"] / 2
+    assert counts["datapath"]["lut"] <= 8
+    assert counts["top"]["ff"] == 2 * counts["datapath"]["ff"] + 2 * units[0]["latency_cycles"]
+    assert {
+        top[kind] for top in (counts["top"], counts["datapath"]) for kind in ("dsp", "bram", "lutram")
+    } == {0}
+    assert unit["fmax_mhz"]["median"] > 100
+    assert unit["operator"]["top"]["lut"] > 0
+    assert report["total"]["ice40"]["ff"] == unit["families"]["ice40"]["top"]["ff"]
+    assert synth.resource_table(report, config.families).row_count == 2

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from hw.forms import is_constant
+from hw.schedule import REGISTER_NS, delay_ns, plan
+from sw.ir.build import Builder
+from sw.ir.errors import InputError
+from sw.ir.formats import FixedFormat
+from sw.ir.program import Op, Program
+
+CLOCKS = (20.0, 100.0, 200.0, 400.0, 1500.0)
+
+
+def random_program(seed: int) -> Program:
+    """A dozen dependent operations of all speeds on a 10-bit input."""
+    rng = np.random.default_rng(seed)
+    builder = Builder(FixedFormat(10, 0))
+    wires = [builder.x]
+    for _ in range(12):
+        a, b = (wires[int(k)] for k in rng.integers(max(0, len(wires) - 4), len(wires), 2))
+        made = (
+            lambda a=a, b=b: builder.add(a, b),
+            lambda a=a, b=b: builder.mul(a, b),
+            lambda a=a: builder.lookup(builder.low(a, 6), rng.integers(-99, 99, 64).tolist()),
+            lambda a=a, b=b: builder.select(builder.lt(a, b), a, builder.const(7)),
+            lambda a=a: builder.shr(builder.abs(a), 1),
+        )[int(rng.integers(5))]()
+        wires.append(builder.clamp(made, -2000, 1500))
+    return builder.build(wires[-1], FixedFormat(13, 0))
+
+
+def programs() -> list[Program]:
+    return [random_program(seed) for seed in range(12)]
+
+
+def stage_delays(program: Program, stages: tuple[int, ...]) -> dict[int, list[float]]:
+    """Longest path to every operation within its stage, by plain recursion over the definition."""
+
+    def arrival(index: int) -> float:
+        before = [
+            arrival(arg)
+            for arg in program.instrs[index].args
+            if stages[arg] == stages[index] and not is_constant(program.instrs[arg])
+        ]
+        return delay_ns(program.instrs, index) + max(before, default=0.0)
+
+    found: dict[int, list[float]] = {}
+    for index, stage in enumerate(stages):
+        found.setdefault(stage, []).append(arrival(index))
+    return found
+
+
+@pytest.mark.parametrize("fmax_mhz", CLOCKS)
+def test_every_stage_fits_the_period_or_holds_one_slow_operation(fmax_mhz: float) -> None:
+    budget = 1000 / fmax_mhz - REGISTER_NS
+    for program in programs():
+        schedule = plan(program, fmax_mhz)
+        slowest = max(delay_ns(program.instrs, index) for index in range(len(program.instrs)))
+        for arrivals in stage_delays(program, schedule.stages).values():
+            assert max(arrivals) <= max(budget, slowest) + 1e-9
+
+
+@pytest.mark.parametrize("fmax_mhz", CLOCKS)
+def test_no_operation_comes_before_what_it_reads(fmax_mhz: float) -> None:
+    for program in programs():
+        schedule = plan(program, fmax_mhz)
+        assert schedule.latency_cycles >= 1
+        for index, instr in enumerate(program.instrs):
+            assert 0 <= schedule.stages[index] < schedule.latency_cycles
+            moving = [arg for arg in instr.args if not is_constant(program.instrs[arg])]
+            assert all(schedule.stages[arg] <= schedule.stages[index] for arg in moving)
+
+
+def test_a_faster_clock_never_needs_fewer_stages() -> None:
+    for program in programs():
+        latencies = [plan(program, fmax_mhz).latency_cycles for fmax_mhz in CLOCKS]
+        assert latencies == sorted(latencies)
+        assert latencies[0] == 1 or latencies[0] < latencies[-1]
+
+
+def test_register_bits_are_those_of_the_wires_that_cross_stages() -> None:
+    """Counted once more from the definition: a wire crosses every border up to its last reader."""
+    for program in programs():
+        schedule = plan(program, 300.0)
+        bits = 0
+        for border in range(1, schedule.latency_cycles + 1):
+            for index, instr in enumerate(program.instrs):
+                readers = [k for k, i in enumerate(program.instrs) if index in i.args]
+                latest = max((schedule.stages[k] for k in readers), default=-1)
+                is_result = index == len(program.instrs) - 1
+                crosses = schedule.stages[index] < border <= latest or is_result
+                bits += instr.width * (crosses and not is_constant(instr) and schedule.stages[index] < border)
+        assert schedule.register_bits == bits
+
+
+def test_registers_move_to_where_they_are_narrow() -> None:
+    builder = Builder(FixedFormat(8, 0))
+    wide = builder.mul(builder.x, builder.x)
+    narrow = builder.shr(wide, 12)
+    program = builder.build(
+        builder.mul(narrow, builder.lookup(builder.low(narrow, 3), range(8))), FixedFormat(16, 0)
+    )
+    schedule = plan(program, 250.0)
+    crossing = {
+        program.instrs[arg].op
+        for index, instr in enumerate(program.instrs)
+        for arg in instr.args
+        if schedule.stages[arg] < schedule.stages[index]
+    }
+    assert Op.MUL not in crossing
+
+
+def test_a_constant_program_has_one_stage() -> None:
+    builder = Builder(FixedFormat(8, 0))
+    schedule = plan(builder.build(builder.const(5), FixedFormat(8, 0)), 200.0)
+    assert schedule.latency_cycles == 1
+    assert schedule.register_bits == 0
+
+
+@pytest.mark.parametrize("fmax_mhz", [0.0, -1.0, math.nan, 2001.0, np.inf])
+def test_a_clock_out_of_range_is_refused(fmax_mhz: float) -> None:
+    with pytest.raises(InputError, match=r"^fmax must be above 0 and at most 2000 MHz, not "):
+        plan(random_program(0), fmax_mhz)

@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from sw.config import DataConfig
+from sw.ir.errors import InputError
+from sw.model.data import DIGITS_TEST, input_size, jitter, load_splits, preprocessing_of
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning:torchvision.*", "ignore::DeprecationWarning:timm.*"
+)
+
+
+@pytest.fixture(scope="module")
+def vit():
+    return timm.create_model(
+        "vit_tiny_patch16_224", img_size=32, depth=1, embed_dim=16, num_heads=2, num_classes=2
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 6), ("val", 2)):
+        for name in ("ant", "bee"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / split / name / f"{i}.png")
+    return tmp_path
+
+
+def everything(images):
+    batches = list(images.batches())
+    return torch.cat([b[0] for b in batches]), torch.cat([b[1] for b in batches])
+
+
+def rows(images):
+    return {tuple(image.flatten().tolist()) for image in everything(images)[0]}
+
+
+def test_digits_splits_are_disjoint_stratified_and_complete(vit):
+    splits = load_splits(DataConfig(calibration_images=200), vit)
+    sizes = [len(s) for s in (splits.train, splits.calibration, splits.test)]
+    assert sizes == [1797 - DIGITS_TEST - 200, 200, DIGITS_TEST]
+    train, calibration, test = (rows(s) for s in (splits.train, splits.calibration, splits.test))
+    assert not train & calibration
+    assert not train & test
+    assert not calibration & test
+    counts = np.bincount(everything(splits.test)[1].numpy())
+    assert counts.min() >= 42
+    assert counts.max() <= 48
+
+
+def test_digits_are_normalised(vit):
+    images, labels = everything(load_splits(DataConfig(), vit).train)
+    assert images.shape[1:] == (1, 8, 8)
+    assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
+    assert abs(float(images.mean())) < 0.02
+    assert abs(float(images.std()) - 1) < 0.02
+
+
+def test_division_depends_on_split_seed_alone(vit):
+    first, again, other = (load_splits(DataConfig(split_seed=s), vit).test for s in (0, 0, 1))
+    assert torch.equal(everything(first)[0], everything(again)[0])
+    assert not torch.equal(everything(first)[0], everything(other)[0])
+
+
+def test_seeded_batches_are_shuffled_augmented_and_repeatable(vit):
+    train = load_splits(DataConfig(), vit).train
+    first, again, other = (torch.cat([b for b, _ in train.batches(seed=s)]) for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert sum(len(b) for b, _ in train.batches(limit=70)) == 70
+
+
+def test_jitter_keeps_a_centred_blob_near_its_place():
+    images = torch.zeros(64, 1, 8, 8)
+    images[:, :, 3:5, 3:5] = 1.0
+    moved = jitter(images, torch.Generator().manual_seed(0))
+    mass = (moved - moved.amin(dim=(1, 2, 3), keepdim=True))[:, 0]
+    across = (mass * torch.arange(8.0)).sum(dim=(1, 2)) / mass.sum(dim=(1, 2))
+    assert moved.shape == images.shape
+    assert (across - 3.5).abs().max() <= 1.5
+
+
+def test_too_many_calibration_images_wrong(vit):
+    rule = r"^data.calibration_images must be less than the 1347 images of the training split, not 1347$"
+    with pytest.raises(InputError, match=rule):
+        load_splits(DataConfig(calibration_images=1347), vit)
+
+
+def test_folder_gets_the_models_own_preprocessing(vit, folder):
+    config = DataConfig(dataset="imagefolder", root=str(folder), calibration_images=4, batch_size=3)
+    splits = load_splits(config, vit)
+    assert [len(s) for s in (splits.train, splits.calibration, splits.test)] == [8, 4, 4]
+    images, labels = everything(splits.test)
+    assert images.shape == (4, 3, 32, 32)
+    assert labels.tolist() == [0, 0, 1, 1]
+    used = preprocessing_of(vit)
+    assert (used["mean"], used["std"]) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # not ImageNet's: see paper.md
+    assert used["interpolation"] == "bicubic"
+    # independent: resize, crop and normalise by hand
+    with Image.open(folder / "val" / "ant" / "0.png") as picture:
+        short = int(32 / used["crop_pct"])
+        scaled = picture.resize((int(short * 48 / 40), short), Image.Resampling.BICUBIC)
+    left, top = round((scaled.width - 32) / 2), round((scaled.height - 32) / 2)
+    cropped = np.asarray(scaled.crop((left, top, left + 32, top + 32)), dtype=np.float32) / 255
+    np.testing.assert_allclose(images[0].permute(1, 2, 0).numpy(), (cropped - 0.5) / 0.5, atol=1e-5)
+
+
+def test_folder_batches_repeat_with_the_seed(vit, folder):
+    config = DataConfig(dataset="imagefolder", root=str(folder), calibration_images=4)
+    train = load_splits(config, vit).train
+    first, again, other = (next(train.batches(seed=s))[0] for s in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_missing_folder_wrong(vit, tmp_path):
+    config = DataConfig(dataset="imagefolder", root=str(tmp_path / "nowhere"))
+    with pytest.raises(
+        InputError, match=r"^image folder '.*nowhere/train' does not exist \(data.root and its split\)$"
+    ):
+        load_splits(config, vit)
+
+
+def test_empty_folder_wrong(vit, tmp_path):
+    (tmp_path / "train").mkdir()
+    config = DataConfig(dataset="imagefolder", root=str(tmp_path))
+    with pytest.raises(InputError, match=r"^image folder '.*/train' must hold <class>/<image> files: "):
+        load_splits(config, vit)
+
+
+def test_differing_classes_wrong(vit, folder):
+    (folder / "val" / "bee").rename(folder / "val" / "wasp")
+    config = DataConfig(dataset="imagefolder", root=str(folder), calibration_images=4)
+    with pytest.raises(InputError, match=r"must have the same classes, and 'bee' is in one only$"):
+        load_splits(config, vit)
+
+
+def test_unknown_data_set_wrong(vit):
+    with pytest.raises(InputError, match=r"^data set 'tfds/no_such_set' \(train\) cannot be opened: "):
+        load_splits(DataConfig(dataset="tfds/no_such_set"), vit)
+
+
+def test_input_size_is_what_the_model_was_built_for(vit):
+    assert input_size(vit) == (3, 32, 32)
+    assert input_size(timm.create_model("vit_tiny_patch16_224", depth=1, in_chans=1)) == (1, 224, 224)

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+import torch
+from timm.layers import LayerNorm2d
+from torch import nn
+
+from sw.ir.errors import InputError
+from sw.ir.expr import evaluate as evaluate_numpy
+from sw.ir.parse import parse
+from sw.model.scalar_norm import ScalarNorm, evaluate
+from sw.model.swap import swap
+
+FORMULAS = [
+    "0.5*clip(2.5*x) - 0.1*tanh(x)",
+    "clip(x, -1.5, 2)/(1 + x**2)",
+    "max(x, -x) - min(x, 0.25)",
+    "relu(x) + abs(x) + square(x) + sigmoid(x)",
+    "erf(x) + atan(x) + sin(x) + exp(-x)",
+    "log(1 + x**2) + sqrt(abs(x))",
+    "1.25",
+]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_torch_agrees_with_numpy(text):
+    x = np.linspace(-4, 4, 201)
+    expected = evaluate_numpy(parse(text), x)
+    np.testing.assert_allclose(
+        evaluate(parse(text), torch.from_numpy(x)).numpy(), expected, rtol=1e-13, atol=1e-13
+    )
+
+
+def test_layer_is_function_then_affine_along_channels():
+    weight, bias = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.0, 1.0, 2.0])
+    x = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    first = ScalarNorm(parse("tanh(2*x)"), weight, bias, dim=1)(x)
+    last = ScalarNorm(parse("tanh(2*x)"), weight, bias)(x.movedim(1, -1))
+    torch.testing.assert_close(first.movedim(1, -1), last)
+    torch.testing.assert_close(last, torch.tanh(2 * x.movedim(1, -1)) * weight + bias)
+
+
+def test_gradient_reaches_input_and_affine():
+    layer = ScalarNorm(parse("clip(2*x, -1, 1)"), torch.ones(2), torch.zeros(2))
+    x = torch.tensor([[0.25, 3.0]], requires_grad=True)
+    layer(x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [[2.0, 0.0]]
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.tolist() == [0.5, 1.0]
+
+
+@pytest.mark.parametrize("norm", [nn.LayerNorm(4), LayerNorm2d(4)])
+def test_swap_folds_scale_and_offset_into_gamma_and_beta(norm):
+    model = nn.Sequential(norm)
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([1.0, 2.0, -1.0, 0.0]))
+        norm.bias.copy_(torch.tensor([0.0, 1.0, 0.0, 3.0]))
+    gamma, beta = norm.weight.detach().clone(), norm.bias.detach().clone()
+    swap(model, {"0": {"expression": "tanh(x)", "scale": 1.5, "offset": 0.25}})
+    x = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    x = x if isinstance(norm, LayerNorm2d) else x.movedim(1, -1)
+    dim = 1 if isinstance(norm, LayerNorm2d) else -1
+    y = 1.5 * torch.tanh(x) + 0.25
+    torch.testing.assert_close(model(x).movedim(dim, -1), gamma * y.movedim(dim, -1) + beta)
+
+
+def test_swap_of_an_unknown_site_wrong():
+    model = nn.Sequential(nn.LayerNorm(4))
+    with pytest.raises(InputError, match=r"^site 'norm7' is not in the model; it has: 0$"):
+        swap(model, {"norm7": {"expression": "x", "scale": 1, "offset": 0}})

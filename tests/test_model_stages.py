@@ -1,0 +1,282 @@
+"""The model stages one after the other, on digits and on local checkpoints with an image folder."""
+
+import json
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from sw.config import from_dict
+from sw.ir import interpret
+from sw.ir.build import Builder
+from sw.ir.errors import InputError
+from sw.ir.expr import evaluate
+from sw.ir.formats import FixedFormat
+from sw.ir.parse import parse
+from sw.ir.program import Program
+from sw.model import align, capture, original, quantize
+from sw.model.data import load_splits
+from sw.model.evaluate import predict
+from sw.model.quantize import UnitSite, load_quantized
+from sw.model.quantizers import QuantLinear
+from sw.run_dir import RunDir, read_json, write_json, write_text
+
+OUTPUT = FixedFormat.parse("s8.5")
+TINY = {
+    "img_size": 8,
+    "patch_size": 4,
+    "in_chans": 1,
+    "num_classes": 10,
+    "embed_dim": 16,
+    "depth": 2,
+    "num_heads": 2,
+}
+
+
+def open_run(folder, **sections):
+    body = {
+        "name": "test",
+        "runs_dir": str(folder),
+        "model": {"name": "vit_tiny_patch16_224", "kwargs": TINY},
+        "train": {"epochs": 4},
+        "capture": {"pairs": 2000, "images": 64},
+        "unit": {"in_width": 10},
+        "align": {"epochs": 2},
+        "quantize": {"calibration_images": 64},
+        "verify": {"replay_images": 3},
+    }
+    return RunDir.create(from_dict(body | sections))
+
+
+def write_functions(run):
+    """What evolution would leave: y ~ scale * clip(slope * x, -127/32, 127/32) + offset, as a plain table."""
+    pairs, sites = np.load(run.captures), {}
+    for site, entry in read_json(run.capture_stats)["sites"].items():
+        x, y = (pairs[f"{site}_{v}"].astype(np.float64) for v in "xy")
+        expr = parse(f"clip({round(2 / np.std(x), 3)}*x, -3.96875, 3.96875)")
+        scale, offset = np.polyfit(evaluate(expr, x), y, 1)
+        form = FixedFormat.parse(entry["input"])
+        builder = Builder(form)
+        values = OUTPUT.quantize(evaluate(expr, form.to_real(form.codes())))
+        wire = builder.lookup(builder.sub(builder.x, builder.const(form.min_raw)), values.tolist())
+        write_text(run.program(site), builder.build(wire, OUTPUT).to_json())
+        formats = {"input": str(form), "output": str(OUTPUT)}
+        sites[site] = {"expression": str(expr), "scale": float(scale), "offset": float(offset)} | formats
+    write_json(run.functions, {"sites": sites})
+
+
+def run_all(run):
+    original.STAGE.run(run)
+    capture.STAGE.run(run)
+    write_functions(run)
+    align.STAGE.run(run)
+    quantize.STAGE.run(run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    return run_all(open_run(tmp_path_factory.mktemp("digits")))
+
+
+def test_every_stage_leaves_its_files_and_is_then_up_to_date(digits):
+    for stage in (original.STAGE, capture.STAGE, align.STAGE, quantize.STAGE):
+        assert all(path.exists() for path in stage.outputs(digits)), stage.name
+        assert stage.run(digits) is False
+    assert not list(digits.original.parent.glob("*.ckpt"))
+
+
+def test_captures_hold_pairs_formats_and_plan(digits):
+    pairs, body = np.load(digits.captures), read_json(digits.capture_stats)
+    assert (body["images"], body["seed"]) == (64, 0)
+    assert list(body["sites"]) == [*(f"blocks.{i}.norm{j}" for i in range(2) for j in (1, 2)), "norm"]
+    for site, entry in body["sites"].items():
+        x, y = pairs[f"{site}_x"], pairs[f"{site}_y"]
+        assert (x.dtype, y.dtype, len(x), len(y)) == (np.float32, np.float32, 2000, 2000)
+        assert abs(float(np.std(y)) - 1) < 0.1
+        assert entry["absmax"] >= np.abs(x).max()
+        assert FixedFormat.parse(entry["input"]).width == 10
+        assert entry["foldable"] is True
+    assert body["sites"]["blocks.1.norm2"]["consumers"] == ["blocks.1.mlp.fc1"]
+
+
+def test_accuracies_follow_from_the_saved_predictions(digits):
+    for stage in ("original", "swapped", "realigned", "quantized"):
+        saved, body = np.load(digits.predictions(stage)), read_json(digits.accuracy(stage))
+        assert (body["images"], body["seed"]) == (450, 0)
+        assert body["correct"] == int((saved["labels"] == saved["predicted"]).sum())
+        assert body["accuracy"] == body["correct"] / 450
+    assert {"calibrated", "calibrated_unfolded"} <= set(read_json(digits.accuracy("quantized")))
+
+
+def test_replay_is_what_the_programs_compute(digits):
+    replay = np.load(digits.replay)
+    for site in digits.read_functions():
+        raw, out_raw = replay[f"{site}_raw"], replay[f"{site}_out_raw"]
+        assert raw.shape == out_raw.shape == (3 * 5, 16)
+        assert (raw.dtype, out_raw.dtype) == (np.int64, np.int64)
+        program = Program.from_json(digits.program(site).read_text())
+        assert np.array_equal(interpret.run(program, raw), out_raw)
+        assert len(np.unique(raw)) > 20
+
+
+def test_saved_model_gives_the_saved_predictions(digits):
+    model = load_quantized(digits)
+    labels, predicted = predict(model, load_splits(digits.config.data, model).test)
+    saved = np.load(digits.predictions("quantized"))
+    assert np.array_equal(saved["labels"], labels)
+    assert np.array_equal(saved["predicted"], predicted)
+
+
+def test_layers_are_integer_and_read_codes_without_a_second_quantizer(digits):
+    model = load_quantized(digits)
+    inputs = {}
+    for name, module in model.named_modules():
+        if isinstance(module, QuantLinear):
+            module.register_forward_pre_hook(lambda m, args, name=name: inputs.__setitem__(name, args[0]))
+    with torch.no_grad():
+        images, _ = next(load_splits(digits.config.data, model).test.batches(limit=8))
+        model(images)
+    coded = {f"blocks.{i}.{n}" for i in range(2) for n in ("attn.qkv", "mlp.fc1")} | {"head"}
+    for name, x in inputs.items():
+        layer = model.get_submodule(name)
+        weight = layer.quant_weight()
+        scale = np.log2(weight.scale.detach().numpy())
+        assert np.array_equal(scale, np.round(scale))
+        assert weight.scale.numel() == layer.out_features
+        assert np.abs(weight.int().numpy()).max() <= 127
+        if name in coded:
+            raw = (x * 2.0**OUTPUT.frac).numpy()
+            assert np.array_equal(raw, np.round(raw))
+            assert not layer.input_quant.is_quant_enabled
+        else:
+            assert layer.input_quant.is_quant_enabled
+            assert float(np.log2(layer.input_quant.scale().item())).is_integer()
+    assert coded < set(inputs)
+    assert sum(isinstance(m, UnitSite) for m in model.modules()) == 5
+
+
+def test_same_seed_gives_the_same_bytes(digits, tmp_path):
+    again = run_all(open_run(tmp_path))
+    for name in (
+        "model/original.safetensors",
+        "captures.npz",
+        "realigned.safetensors",
+        "quantized.safetensors",
+    ):
+        assert (digits.root / name).read_bytes() == (again.root / name).read_bytes(), name
+
+
+def test_fine_tuning_moves_the_weights_and_keeps_the_maps(digits, tmp_path):
+    run = open_run(tmp_path, quantize={"epochs": 1, "lr": 1e-3, "calibration_images": 64})
+    run_all(run)
+    model = load_quantized(run)
+    assert not torch.equal(model.head.weight, load_quantized(digits).head.weight)
+    unit = model.get_submodule("norm").unit
+    program = Program.from_json(run.program("norm").read_text())
+    assert np.array_equal(unit.table.numpy(), interpret.table(program))
+
+
+def test_program_of_another_format_wrong(digits, tmp_path):
+    body = json.loads(digits.functions.read_text())
+    body["sites"]["norm"]["input"] = "s10.1"
+    kept = digits.functions.read_text()
+    try:
+        digits.functions.write_text(json.dumps(body))
+        with pytest.raises(
+            InputError, match=r"^input format of program '.*norm.json' must be that of functions.json"
+        ):
+            quantize.STAGE.run(digits)
+    finally:
+        digits.functions.write_text(kept)
+
+
+def test_missing_functions_name_the_stage_that_makes_them(tmp_path):
+    run = open_run(tmp_path)
+    with pytest.raises(InputError, match="run 'normforge train' first"):
+        capture.STAGE.run(run)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 12), ("val", 4)):
+        for i, name in enumerate(("ant", "bee", "cat")):
+            (tmp_path / "images" / split / name).mkdir(parents=True)
+            for k in range(count):
+                pixels = rng.integers(80 * i, 80 * i + 90, (36, 36, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "images" / split / name / f"{k}.png")
+    return tmp_path
+
+
+LOCAL = [
+    ("vit_tiny_patch16_224", {}, "pth"),
+    ("deit_tiny_distilled_patch16_224", {}, "safetensors"),
+    ("beit_base_patch16_224", {}, "safetensors"),
+    ("cait_xxs24_224", {}, "pth"),
+    ("vit_tiny_patch16_224", {"qk_norm": True, "global_pool": "avg", "fc_norm": False}, "safetensors"),
+    ("vit_base_patch16_clip_224", {}, "pth"),
+]
+
+
+@pytest.mark.parametrize(("name", "kwargs", "suffix"), LOCAL)
+def test_local_checkpoint_and_image_folder(folder, name, kwargs, suffix):
+    kwargs = {"img_size": 32, "embed_dim": 16, "depth": 1, "num_heads": 2, "num_classes": 3} | kwargs
+    torch.manual_seed(0)
+    model = timm.create_model(name, **kwargs)
+    checkpoint = folder / f"weights.{suffix}"
+    if suffix == "pth":
+        torch.save({"model": model.state_dict()}, checkpoint)
+    else:
+        original.save_weights(checkpoint, model)
+    run = open_run(
+        folder,
+        model={"name": name, "kwargs": kwargs, "checkpoint": str(checkpoint)},
+        data={"dataset": "imagefolder", "root": str(folder / "images"), "calibration_images": 9},
+        train={"epochs": 0},
+        align={"epochs": 1},
+    )
+    run_all(run)
+    assert read_json(run.accuracy("quantized"))["images"] == 12
+    replay, functions = np.load(run.replay), run.read_functions()
+    assert len(functions) >= 3
+    for site in functions:
+        program = Program.from_json(run.program(site).read_text())
+        assert np.array_equal(interpret.run(program, replay[f"{site}_raw"]), replay[f"{site}_out_raw"])
+
+
+def test_kept_norms_stay_layernorms_to_the_end(tmp_path):
+    kwargs = TINY | {"qk_norm": True}
+    model = {
+        "name": "vit_tiny_patch16_224",
+        "kwargs": kwargs,
+        "unfoldable": "keep",
+        "keep_layernorm": ["*.norm2"],
+    }
+    run = run_all(open_run(tmp_path, model=model, train={"epochs": 1}))
+    assert list(run.read_functions()) == ["blocks.0.norm1", "blocks.1.norm1", "norm"]
+    quantized = load_quantized(run)
+    kept = [name for name, m in quantized.named_modules() if isinstance(m, torch.nn.LayerNorm)]
+    assert kept == [f"blocks.{i}.{n}" for i in range(2) for n in ("attn.q_norm", "attn.k_norm", "norm2")]
+    assert quantized.blocks[0].mlp.fc1.input_quant.is_quant_enabled
+
+
+def test_checkpoint_that_does_not_fit_wrong(tmp_path):
+    original.save_weights(
+        tmp_path / "w.safetensors", timm.create_model("vit_tiny_patch16_224", **(TINY | {"depth": 1}))
+    )
+    settings = {"name": "vit_tiny_patch16_224", "kwargs": TINY, "checkpoint": str(tmp_path / "w.safetensors")}
+    with pytest.raises(
+        InputError, match=r"must fit the model; it lacks 'blocks.1.norm1.weight' \(\d+ keys do not fit\)"
+    ):
+        original.STAGE.run(open_run(tmp_path, model=settings))
+
+
+def test_stage_as_a_script_says_one_line_and_ends_with_status_2(tmp_path, capsys):
+    config = tmp_path / "c.toml"
+    config.write_text(f'runs_dir = "{tmp_path}"\n[model]\nname = "resnet10t"\nkwargs = {{in_chans = 1}}\n')
+    assert original.STAGE.main([str(config)]) == 2
+    expected = "normforge: model must have LayerNorm modules, and 'ResNet' has none\n"
+    assert capsys.readouterr().err == expected
