@@ -1,0 +1,33 @@
+"""What one run is asked to do: a TOML file, one table a stage, every key checked."""
+
+from sw.config.reading import digest, from_dict, load
+from sw.config.sections import (
+    AlignConfig,
+    CaptureConfig,
+    DataConfig,
+    EvolveConfig,
+    ModelConfig,
+    QuantizeConfig,
+    RunConfig,
+    SynthConfig,
+    TrainConfig,
+    UnitConfig,
+    VerifyConfig,
+)
+
+__all__ = [
+    "AlignConfig",
+    "CaptureConfig",
+    "DataConfig",
+    "EvolveConfig",
+    "ModelConfig",
+    "QuantizeConfig",
+    "RunConfig",
+    "SynthConfig",
+    "TrainConfig",
+    "UnitConfig",
+    "VerifyConfig",
+    "digest",
+    "from_dict",
+    "load",
+]

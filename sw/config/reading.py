@@ -1,0 +1,110 @@
+"""Configurations from TOML files, with an answer to every wrong key and value."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import tomllib
+import typing
+from pathlib import Path
+from typing import Any
+
+from sw.config.sections import RunConfig
+from sw.ir.errors import InputError
+
+
+def load(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
+    """Read a run's TOML file.
+
+    Args:
+        path: The file; paths inside it are relative to its folder.
+        overrides: ``section.key=value`` texts that win over the file; the value is written as in TOML,
+            and a bare word counts as a string.
+
+    Raises:
+        InputError: No such file, not TOML, an unknown key, or a value of the wrong type or range.
+    """
+    path = Path(path)
+    try:
+        body = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"configuration '{path}' cannot be read: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"configuration '{path}' is not TOML: {error}") from error
+    for text in overrides:
+        _override(body, text)
+    _resolve_paths(body, path.parent)
+    body.setdefault("name", path.stem)
+    return from_dict(body)
+
+
+def from_dict(body: dict[str, Any]) -> RunConfig:
+    """A checked configuration from nested dicts; the inverse of ``RunConfig.to_dict``."""
+    return typing.cast(RunConfig, _build(RunConfig, body, ""))
+
+
+def digest(config: RunConfig, *sections: str) -> str:
+    """sha256 of the whole configuration, or of the named sections of it."""
+    body = config.to_dict()
+    picked = {key: body[key] for key in sections} if sections else body
+    return hashlib.sha256(json.dumps(picked, sort_keys=True).encode()).hexdigest()
+
+
+def _override(body: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InputError(f"override must look like 'section.key=value', not {text!r}")
+    try:
+        parsed = tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        body = body.setdefault(section, {})
+        if not isinstance(body, dict):
+            raise InputError(f"override {text!r} must name a section and a key in it")
+    body[last] = parsed
+
+
+def _resolve_paths(body: dict[str, Any], folder: Path) -> None:
+    for section, key in (("model", "checkpoint"), ("data", "root")):
+        table = body.get(section)
+        if isinstance(table, dict) and isinstance(table.get(key), str) and table[key]:
+            table[key] = str(folder / table[key])
+
+
+def _build(cls: type, body: Any, where: str) -> Any:
+    if not isinstance(body, dict):
+        raise InputError(f"configuration key '{where}' must be a table, not {body!r}")
+    hints = typing.get_type_hints(cls)
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    values: dict[str, Any] = {}
+    for key, value in body.items():
+        name = f"{where}.{key}" if where else key
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known)}"
+            raise InputError(f"unknown configuration key '{name}'; {hint}")
+        values[key] = _convert(hints[key], value, name)
+    for name, f in known.items():
+        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            raise InputError(f"configuration lacks the key '{f'{where}.' if where else ''}{name}'")
+    return cls(**values)
+
+
+def _convert(hint: Any, value: Any, name: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), value, name)
+    origin = typing.get_origin(hint) or hint
+    if origin is tuple and isinstance(value, list) and all(isinstance(v, str) for v in value):
+        return tuple(value)
+    if origin is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, origin) and isinstance(value, bool) == (origin is bool):
+        return value
+    wanted = {"str": "a string", "int": "a whole number", "float": "a number", "bool": "true or false"}
+    article = wanted.get(origin.__name__, "a list of strings" if origin is tuple else "a table")
+    raise InputError(f"configuration key '{name}' must be {article}, not {value!r}")
