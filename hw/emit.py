@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,8 @@ def unit_verilog(unit: Unit, top: str) -> str:
     ports: dict[str, Any] = {}
     for prefix, stream in (("s_axis", unit.i), ("m_axis", unit.o)):
         ports |= {f"{prefix}_{port}": (getattr(stream, port), None) for port in PORTS}
+    # Another Yosys on the PATH would write other text; the one that comes with Amaranth is pinned.
+    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     text: str = verilog.convert(unit, name=top, ports=ports, emit_src=False, strip_internal_attrs=True)
     return text
 

@@ -288,14 +288,22 @@ def test_evolution_loads_neither_models_nor_hardware(evolved, script, tmp_path):
         [*script, str(pairs), str(tmp_path / "o")], capture_output=True, text=True, check=True
     )
     assert done.stdout == "loaded: []\n"
-    assert done.stderr.splitlines()[-1].startswith("evolve: 4/4 ")
     assert (tmp_path / "o" / "functions.json").read_bytes() == run.functions.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Pairs of so many sites that a run can be caught in the middle, and the functions of a whole run."""
+    folder = tmp_path_factory.mktemp("many")
+    pairs = save(folder / "pairs.npz", **{f"site{k}": 0.2 + 0.1 * k for k in range(8)})
+    run = evolve_pairs(pairs, folder / "o", in_width=12, out_width=6, generations=1, jobs=2)
+    return pairs, run.functions.read_bytes()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_run_goes_on_and_ends_with_the_same_functions(evolved, script, tmp_path, ending):
-    pairs, run = evolved
+def test_a_killed_run_goes_on_and_ends_with_the_same_functions(many, script, tmp_path, ending):
+    pairs, expected = many
     out = tmp_path / "o"
     process = subprocess.Popen([*script, str(pairs), str(out)], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
@@ -305,10 +313,10 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_functions(evolved, script, 
     process.send_signal(ending)
     assert process.wait() != 0
     kept = {p.name: p.stat().st_mtime_ns for p in out.glob("evolve/*.json")}
-    assert 0 < len(kept) < 4
+    assert 0 < len(kept) < 16
     assert not (out / "functions.json").exists()
     subprocess.run([*script, str(pairs), str(out)], check=True, capture_output=True)
-    assert (out / "functions.json").read_bytes() == run.functions.read_bytes()
+    assert (out / "functions.json").read_bytes() == expected
     assert {name: (out / "evolve" / name).stat().st_mtime_ns for name in kept} == kept
     assert not list(out.rglob("*.part"))
 

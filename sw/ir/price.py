@@ -60,6 +60,9 @@ def _comparison(args: list[Instr]) -> float:
 
 def _adder(args: list[Instr], instr: Instr) -> float:
     """One LUT a bit that two operands reach; a constant or a single bit rides on the carry chain."""
+    for shifted, low in (args, args[::-1]):
+        if shifted.op is Op.SHL and low.lo >= 0 and low.hi < 1 << shifted.params[0]:
+            return 0.0  # two fields side by side
     if _constant(args) or any(a.width == 1 for a in args):
         return 3.0 if args[0].op is not Op.CONST or args[0].lo else float(instr.width)
     shifts = [a.params[0] if a.op is Op.SHL else 0 for a in args]
@@ -78,5 +81,6 @@ def table_lut6(values: tuple[int, ...], address_bits: int) -> float:
         padded = np.resize(plane, -(-len(plane) // block) * block).reshape(-1, block)
         pieces = np.unique(padded, axis=0)
         logic = int(np.sum(pieces.min(axis=1) != pieces.max(axis=1)))
-        total += logic + len(padded) / 4 * (len(padded) > 1) * (logic > 0)
+        # Neighbouring pieces share logic, and the multiplexers of a slice come for nothing.
+        total += logic if len(padded) == 1 else 0.8 * logic + len(padded) / 8
     return total

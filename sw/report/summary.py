@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sw.config import digest
+from sw.report.figures import draw_sites
 from sw.run_dir import RunDir, file_digest, read_json, write_json
 from sw.stage import Stage
 from sw.terminal import table_console
@@ -175,22 +176,23 @@ def _hardware_table(summary: dict[str, Any]) -> Table:
 def _report(run: RunDir) -> None:
     summary = summarize(run)
     write_json(run.report / "summary.json", summary)
+    draw_sites(run, run.report / "figures" / "sites.png")
     show(summary, table_console())
-    print(f"all figures: {run.report / 'summary.json'}")
+    print(f"all figures: {run.report / 'summary.json'}, picture: {run.report / 'figures' / 'sites.png'}")
 
 
 def _inputs(run: RunDir) -> list[Path]:
     accuracies = [path for which in ACCURACIES for path in _accuracy_files(run, which)]
-    files = [run.functions, run.capture_stats, run.manifest]
+    files = [run.functions, run.captures, run.capture_stats, run.manifest]
     return [*accuracies, *files, run.sim / "summary.json", run.synth / "synth.json"]
 
 
 STAGE = Stage(
     name="report",
-    help="all figures of the run: report/summary.json and a table",
+    help="accuracy, functions and hardware side by side",
     sections=("model", "data"),
     inputs=_inputs,
-    outputs=lambda run: [run.report / "summary.json"],
+    outputs=lambda run: [run.report / "summary.json", run.report / "figures" / "sites.png"],
     body=_report,
     after="run",
 )

@@ -30,21 +30,22 @@ def plan(target: Target) -> Program:
     b = Builder(target.input)
     if changes.size == 0:
         return b.build(b.const(int(target.map[0])), target.output)
-    thresholds = np.full((1 << bits) - 1, int(target.input.max_raw) + 1, dtype=np.int64)
-    thresholds[: len(changes)] = changes + 1 + target.input.min_raw
-    passed = _search(b, thresholds, bits)
+    last_below = np.full((1 << bits) - 1, target.input.max_raw, dtype=np.int64)
+    last_below[: len(changes)] = changes + target.input.min_raw
+    passed = _search(b, last_below, bits)
     return b.build(_level(b, passed, target.map[np.append(changes, len(target.map) - 1)]), target.output)
 
 
-def _search(b: Builder, thresholds: IntArray, bits: int) -> Wire:
-    """How many thresholds are at most x: the bits of the number, highest first."""
+def _search(b: Builder, last_below: IntArray, bits: int) -> Wire:
+    """How many steps x is beyond: the bits of the number, highest first.
+
+    ``last_below`` holds the last code before each step, so one comparison says "beyond".
+    """
     passed: Wire = b.const(0)
     for bit in range(bits - 1, -1, -1):
-        # With the upper bits known to be p, the next threshold to ask is number (2p + 1) * 2^bit.
-        asked = thresholds[(1 << bit) - 1 :: 2 << bit]
-        threshold = b.lookup(passed, asked)
-        reached = b.sub(b.const(1), b.lt(b.x, threshold))
-        passed = b.add(b.shl(passed, 1), reached)
+        # With the upper bits known to be p, the next step to ask for is number (2p + 1) * 2^bit.
+        beyond = b.lt(b.lookup(passed, last_below[(1 << bit) - 1 :: 2 << bit]), b.x)
+        passed = b.add(b.shl(passed, 1), beyond)
     return passed
 
 

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from sw.ir.build import Builder
+from sw.ir.formats import FixedFormat
+from sw.ir.parse import parse
+from sw.ir.price import lut6, table_lut6
+from sw.ir.realize import realize
+
+S = FixedFormat.parse
+
+MEASURED = [
+    ("clip(x, -2.25, 2.25)", "s16.11", "s8.5", "requant", 14),
+    ("clip(1.5*x, -3.96875, 3.96875)", "s16.11", "s8.5", "requant", 31),
+    ("tanh(x)", "s16.12", "s8.7", "threshold", 179),
+    ("0.5*clip(2.5*x) - 0.1*tanh(x)", "s16.11", "s8.5", "half_table", 186),
+    ("0.5*clip(2.5*x) - 0.1*tanh(x)", "s16.11", "s8.5", "pwl", 69),
+    ("tanh(x)", "s16.12", "s8.7", "pwl", 156),
+    ("x*sigmoid(x)", "s16.11", "s8.4", "pwl", 219),
+    ("tanh(x)", "s10.7", "s8.7", "half_table", 67),
+]
+"""6-input LUTs of whole units as Yosys counts them for xc7."""
+
+
+@pytest.mark.parametrize(("text", "input", "output", "kind", "measured"), MEASURED)
+def test_price_is_near_what_synthesis_counts(text, input, output, kind, measured):
+    predicted = realize(parse(text), S(input), S(output), kind=kind).lut6
+    assert abs(predicted - measured) <= max(8, 0.45 * measured)
+
+
+def test_price_orders_kinds_as_synthesis_does():
+    by_kind = {
+        kind: realize(parse("tanh(x)"), S("s16.12"), S("s8.7"), kind=kind).lut6
+        for kind in ("pwl", "threshold", "half_table")
+    }
+    assert by_kind["pwl"] < by_kind["threshold"] < by_kind["half_table"]
+
+
+@pytest.mark.parametrize(("bits", "luts"), [(4, 8), (6, 8), (7, 16), (8, 32)])
+def test_random_tables_cost_a_lut_for_64_entries_and_output_bit(bits, luts):
+    values = np.random.default_rng(0).integers(-128, 128, 1 << bits)
+    assert table_lut6(tuple(values.tolist()), bits) == pytest.approx(luts, rel=0.25)
+
+
+def test_wiring_is_free():
+    b = Builder(S("s8.0"))
+    joined = b.add(b.shl(b.low(b.x, 4), 3), b.low(b.x, 3))
+    assert lut6(b.build(b.shr(b.shl(b.low(joined, 6), 2), 1), S("u8.0"))) == 0
