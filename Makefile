@@ -34,7 +34,7 @@ report: $(READY)  ## all that is missing, then one table and summary.json
 	$(RUN) run $(CONFIG)
 
 test: $(READY)  ## all tests
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 lint: $(READY)  ## ruff, mypy, import rules
 	$(BIN)/ruff check .

@@ -1,0 +1,71 @@
+"""Every command of the README runs."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sw import cli
+from sw.config import load
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.strip().splitlines()
+]
+TARGETS = ("hdl", "report", "test", "lint")
+
+
+def test_the_make_targets_are_those_that_other_tests_run():
+    """``hdl`` and ``report`` run in test_run.py; ``test`` is this run, ``lint`` its neighbour in CI."""
+    assert [c.split()[1] for c in COMMANDS if c.startswith("make")] == list(TARGETS)
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(re.search(rf"^{target}:.*## ", makefile, re.MULTILINE) for target in TARGETS)
+
+
+@pytest.mark.slow
+@pytest.mark.tools
+def test_the_stand_alone_commands_run(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=2000)
+    np.savez(tmp_path / "pairs.npz", site_x=x, site_y=np.tanh(x))
+    for command in COMMANDS:
+        words = shlex.split(command)
+        if words[0] == "make" or words[1] == "run":
+            continue
+        program = {"normforge": [sys.executable, "-m", "sw.cli"], "python": [sys.executable]}[words[0]]
+        words = [str(ROOT / w) if w.startswith("examples/") else w for w in words[1:]]
+        done = subprocess.run([*program, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (command, done.stderr)
+    assert (tmp_path / "out/unit.v").exists()
+    assert (tmp_path / "evolved/functions.json").exists()
+
+
+def test_the_run_command_reads_its_configuration():
+    (command,) = [c for c in COMMANDS if c.startswith("normforge run")]
+    config = load(ROOT / command.split()[2])
+    assert config.model.pretrained
+
+
+@pytest.mark.parametrize("path", sorted(p.name for p in (ROOT / "configs").glob("*.toml")))
+def test_every_configuration_is_valid(path):
+    assert load(ROOT / "configs" / path).name == path.removesuffix(".toml")
+
+
+def test_files_and_links_that_the_readme_names_are_there():
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (ROOT / link).exists(), link
+
+
+@pytest.mark.parametrize("command", ["run", "compile", *cli.STAGES])
+def test_every_sub_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--help"])
+    assert ended.value.code == 0
+    assert "usage: normforge" in capsys.readouterr().out
