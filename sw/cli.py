@@ -54,14 +54,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     for name in STAGES:
         if name == "evolve":
-            _add_evolve(commands)
-            continue
-        command = commands.add_parser(name, help=f"run the stage '{name}' of CONFIG")
-        add_run_arguments(command)
+            command = _add_evolve(commands)
+        else:
+            command = commands.add_parser(name, help=f"run the stage '{name}' of CONFIG")
+            add_run_arguments(command)
+            command.set_defaults(action=_one_stage)
         command.add_argument(
             "--missing", action="store_true", help="first run what makes its input files, if any is missing"
         )
-        command.set_defaults(action=_one_stage)
     _add_compile(commands)
     return parser
 
@@ -76,7 +76,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     command.set_defaults(action=_run)
 
 
-def _add_evolve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_evolve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     command = commands.add_parser("evolve", help="evolve functions for CONFIG, or for anybody's pairs")
     add_run_arguments(command, config_optional=True)
     command.add_argument("--pairs", type=Path, metavar="FILE.npz", help="<site>_x and <site>_y arrays")
@@ -91,6 +91,7 @@ def _add_evolve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     command.add_argument("--budget", type=float, metavar="SECONDS", help="wall-clock cap a site")
     command.add_argument("--jobs", type=int, metavar="N", help="worker processes; 0: one a core")
     command.set_defaults(action=_evolve)
+    return command
 
 
 def _add_compile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -110,7 +111,7 @@ def _add_compile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _one_stage(args: argparse.Namespace) -> int:
     asked, run = stage(args.command), open_run(args)
-    if getattr(args, "missing", False) and asked.missing(run):
+    if args.missing and asked.missing(run):
         # Only then: a file that somebody changed must reach the stage as it is.
         _run_until(asked.after, run, force=False)
     return report_run(asked, run, force=args.force)
@@ -140,9 +141,15 @@ def _further_seeds(run: RunDir, count: int, *, force: bool) -> None:
 
 
 def _evolve(args: argparse.Namespace) -> int:
+    if (args.pairs is None) == (args.config is None):
+        raise InputError("evolve must be given either a CONFIG or --pairs FILE.npz")
     if args.pairs is None:
-        if args.config is None:
-            raise InputError("evolve must be given a CONFIG or --pairs FILE.npz")
+        alone = {"-o": args.folder, "--in": args.input, "--out": args.output}
+        for option, value in alone.items():
+            if value is not None:
+                raise InputError(
+                    f"{option} must come with --pairs; a run takes formats from its configuration"
+                )
         settings = {"generations": args.generations, "budget_s": args.budget, "jobs": args.jobs}
         args.overrides += [f"evolve.{k}={v}" for k, v in settings.items() if v is not None]
         return _one_stage(args)
@@ -150,7 +157,7 @@ def _evolve(args: argparse.Namespace) -> int:
         raise InputError("evolve --pairs must be given a folder for its results, -o DIR")
     from gp.evolve import evolve_pairs
 
-    evolve_pairs(
+    run = evolve_pairs(
         args.pairs,
         args.folder,
         input=args.input,
@@ -158,10 +165,17 @@ def _evolve(args: argparse.Namespace) -> int:
         in_width=args.in_width,
         out_width=args.out_width,
         generations=args.generations,
-        budget_s=args.budget,
+        budget_s=args.budget or 0.0,
         seed=args.seed or 0,
-        jobs=args.jobs,
+        jobs=args.jobs or 0,
     )
+    for site, entry in run.read_functions().items():
+        share = entry["r2_fixed"] / entry["ceiling"]
+        print(
+            f"{site}: {entry['expression']}  R2 {entry['r2_fixed']:.4f} ({100 * share:.1f} % of the "
+            f"ceiling)  {entry['realization']}, about {entry['price_lut6']:.0f} LUT6"
+        )
+    print(f"functions: {run.functions}")
     return 0
 
 

@@ -93,7 +93,12 @@ def test_stages_are_scripts(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evolve"], "evolve must be given a CONFIG or --pairs FILE.npz"),
+        (["evolve"], "evolve must be given either a CONFIG or --pairs FILE.npz"),
+        (
+            ["evolve", "a.toml", "--pairs", "x.npz"],
+            "evolve must be given either a CONFIG or --pairs FILE.npz",
+        ),
+        (["evolve", "a.toml", "--in", "s8.5"], "--in must come with --pairs"),
         (["evolve", "--pairs", "x.npz"], "evolve --pairs must be given a folder for its results, -o DIR"),
         (["run", "none.toml"], "configuration 'none.toml' cannot be read"),
     ],

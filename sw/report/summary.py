@@ -194,7 +194,7 @@ STAGE = Stage(
     inputs=_inputs,
     outputs=lambda run: [run.report / "summary.json", run.report / "figures" / "sites.png"],
     body=_report,
-    after="run",
+    after="synth",
 )
 
 if __name__ == "__main__":
