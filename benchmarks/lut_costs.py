@@ -1,6 +1,6 @@
 """LUTs of single operations on xc7, as Yosys maps them: where the numbers of sw.ir.price come from.
 
-``python benchmarks/lut_costs.py OUT.json`` takes a few minutes. Each operation is measured as the bare
+``make bench`` takes a few minutes and writes ``benchmarks/lut_costs.json``. Each operation is measured as the bare
 data path of a one-operation Program, and so includes nothing but that operation and flip-flops.
 """
 
@@ -127,7 +127,7 @@ def measure(programs: dict[str, Program], cache: Path) -> dict[str, dict[str, in
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("build/lut_costs.json"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/lut_costs.json"))
     parser.add_argument("--cache", type=Path, default=Path("build/lut_costs"))
     args = parser.parse_args()
     found = measure(cases(), args.cache)

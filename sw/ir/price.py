@@ -12,16 +12,20 @@ from sw.ir.program import Instr, Op, Program
 _LUT_INPUTS = 6
 
 
+STREAM_CONTROL = 1.0
+"""What valid, ready and last add to a unit."""
+
+
 def lut6(program: Program) -> float:
-    """Predicted 6-input LUTs of one lane of the program's datapath.
+    """Predicted 6-input LUTs of a one-lane unit for the program, stream control included.
 
     >>> from sw.ir.build import Builder
     >>> from sw.ir.formats import FixedFormat
     >>> b = Builder(FixedFormat.parse("s8.0"))
     >>> lut6(b.build(b.add(b.x, b.shl(b.x, 1)), FixedFormat.parse("s10.0")))
-    9.0
+    10.0
     """
-    return float(sum(_cost(program, instr) for instr in program.instrs))
+    return STREAM_CONTROL + float(sum(_cost(program, instr) for instr in program.instrs))
 
 
 def _cost(program: Program, instr: Instr) -> float:
