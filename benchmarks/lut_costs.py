@@ -1,7 +1,7 @@
 """LUTs of single operations on xc7, as Yosys maps them: where the numbers of sw.ir.price come from.
 
-``make bench`` takes a few minutes and writes ``benchmarks/lut_costs.json``. Each operation is measured as the bare
-data path of a one-operation Program, and so includes nothing but that operation and flip-flops.
+``make bench`` takes a few minutes and writes ``benchmarks/lut_costs.json``. Each operation is measured as
+the bare data path of a one-operation Program, so nothing but that operation and flip-flops is counted.
 """
 
 from __future__ import annotations

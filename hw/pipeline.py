@@ -9,10 +9,10 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.forms import is_constant, joined, reads
 from hw.schedule import Schedule
 from hw.streams import AxiStream, lane_bits, split_lanes
 from sw.ir.formats import FixedFormat
+from sw.ir.forms import is_constant, joined, reads
 from sw.ir.program import Instr, Op, Program
 
 

@@ -10,8 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hw.forms import is_constant, joined, reads
 from sw.ir.errors import InputError
+from sw.ir.forms import is_constant, joined, reads
 from sw.ir.program import Instr, Op, Program
 
 LUT_NS = 0.9

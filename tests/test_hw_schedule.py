@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from hw.forms import is_constant
 from hw.schedule import REGISTER_NS, delay_ns, plan
 from sw.ir.build import Builder
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
+from sw.ir.forms import is_constant
 from sw.ir.program import Op, Program
 
 CLOCKS = (20.0, 100.0, 200.0, 400.0, 1500.0)

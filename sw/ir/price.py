@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sw.ir.forms import joined
 from sw.ir.program import Instr, Op, Program
 
 _LUT_INPUTS = 6
@@ -25,10 +26,13 @@ def lut6(program: Program) -> float:
     >>> lut6(b.build(b.add(b.x, b.shl(b.x, 1)), FixedFormat.parse("s10.0")))
     10.0
     """
-    return STREAM_CONTROL + float(sum(_cost(program, instr) for instr in program.instrs))
+    return STREAM_CONTROL + float(sum(_cost(program, index) for index in range(len(program.instrs))))
 
 
-def _cost(program: Program, instr: Instr) -> float:
+def _cost(program: Program, index: int) -> float:
+    instr = program.instrs[index]
+    if joined(program.instrs, index):
+        return 0.0
     args = [program.instrs[a] for a in instr.args]
     widths = [a.width for a in args]
     match instr.op:
@@ -64,9 +68,6 @@ def _comparison(args: list[Instr]) -> float:
 
 def _adder(args: list[Instr], instr: Instr) -> float:
     """One LUT a bit that two operands reach; a constant or a single bit rides on the carry chain."""
-    for shifted, low in (args, args[::-1]):
-        if shifted.op is Op.SHL and low.lo >= 0 and low.hi < 1 << shifted.params[0]:
-            return 0.0  # two fields side by side
     if _constant(args) or any(a.width == 1 for a in args):
         return 3.0 if args[0].op is not Op.CONST or args[0].lo else float(instr.width)
     shifts = [a.params[0] if a.op is Op.SHL else 0 for a in args]
