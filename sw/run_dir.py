@@ -8,7 +8,8 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,12 +144,20 @@ def unit_name(site: str) -> str:
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that replaces it if the block ends well, and else disappears."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         yield scratch
         os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def keep_only(folder: Path, wanted: Iterable[Path]) -> None:
+    """Remove a folder's own files that are not wanted: what an earlier run with other sites left."""
+    keep = set(wanted)
+    for path in folder.glob("*"):
+        if path.is_file() and path not in keep:
+            path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -61,8 +61,8 @@ def test_codes_and_real_values():
 @given(st.floats(1e-6, 1e6), st.integers(2, 16))
 def test_covering_is_the_finest_that_holds_the_value(largest, width):
     fixed = FixedFormat.covering(largest, width)
-    assert -fixed.min_raw * fixed.step >= largest
-    assert -fixed.min_raw * fixed.step / 2 <= largest
+    assert fixed.max_raw * fixed.step >= largest
+    assert fixed.max_raw * fixed.step / 2 < largest
 
 
 def test_covering_wrong():

@@ -49,6 +49,8 @@ def test_parse(text, expected):
         ("0x10*x", r"formula must hold decimal numbers, not '0x10' at position 1"),
         ("1j*x", r"formula must hold decimal numbers, not '1j'"),
         ("1e99*x", r"formula must hold numbers of at most 30 digits"),
+        ("1e99999999*x", r"formula must hold numbers of at most 30 digits"),
+        ("+".join(["x"] * 700), r"must nest at most 100 operations"),
         ("True", r"formula must hold decimal numbers, not 'True'"),
         ("(" * 500 + "x" + ")" * 500, r"formula '\(+.*"),
     ],

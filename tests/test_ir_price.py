@@ -42,6 +42,12 @@ def test_random_tables_cost_a_lut_for_64_entries_and_output_bit(bits, luts):
     assert table_lut6(tuple(values.tolist()), bits) == pytest.approx(luts, rel=0.25)
 
 
+def test_only_bits_that_change_cost():
+    assert table_lut6((127, 128), 1) == 8
+    assert table_lut6((-128, 127), 1) == 8
+    assert table_lut6((6, 7), 1) == 1
+
+
 def test_wiring_is_free():
     b = Builder(S("s8.0"))
     joined = b.add(b.shl(b.low(b.x, 4), 3), b.low(b.x, 3))

@@ -50,6 +50,13 @@ def test_width_of_a_wire(lo, hi, width, signed):
         ((Instr(Op.ADD, (0, 0), (), 0, 1),), (), r"instruction 0 \(add\) must read earlier wires only"),
         ((Instr(Op.ADD, (), (), 0, 1),), (), r"instruction 0 \(add\) must have 2 arguments and 0 param"),
         ((Instr(Op.CONST, (), (0,), 2, 1),), (), r"range of instruction 0 \(const\) must be rising"),
+        ((Instr(Op.CONST, (), (3,), 2, 2),), (), r"range of instruction 0 \(const\) must be its parameter 3"),
+        ((INPUT, INPUT), (), "instruction 1 must not be an input; only the first may be"),
+        (
+            (INPUT, Instr(Op.CLAMP, (0,), (3, 2), 2, 3)),
+            (),
+            r"limits of instruction 1 \(clamp\) must be rising",
+        ),
         ((INPUT, Instr(Op.SHR, (0,), (99,), 0, 1)), (), r"shift of instruction 1 \(shr\) must be 0\.\.62"),
         ((INPUT, Instr(Op.LOOKUP, (0,), (0,), 0, 1)), (), r"instruction 1 must look up one of 0 tables"),
         (

@@ -125,6 +125,29 @@ def test_other_functions_are_no_lines(text):
 
 
 @pytest.mark.parametrize(
+    ("text", "input", "output"),
+    [
+        ("clip(1000000000000000*x)", "s16.11", "s8.5"),
+        ("min(x, 100000000000000000000000000000)", "s16.11", "s8.5"),
+        ("1000000*x", "s16.0", "s8.-16"),
+        ("x", "s8.5", "s8.60"),
+        ("x*x*x*x*x*x*x*x", "s16.11", "s8.5"),
+    ],
+)
+def test_wild_constants_and_formats_are_realised_all_the_same(text, input, output):
+    made = realize(parse(text), S(input), S(output))
+    expected = reference_map(parse(text), S(input), S(output))
+    assert np.array_equal(interpret.table(made.program), expected)
+
+
+def test_what_nothing_can_realise_is_said():
+    with pytest.raises(
+        InputError, match=r"has no realisation from s20\.10 to s8\.5 that is at most 0 ulp off"
+    ):
+        realize(parse("sin(2000*x)"), S("s20.10"), S("s8.5"))
+
+
+@pytest.mark.parametrize(
     ("text", "kind", "message"),
     [
         ("x", "magic", "kind of realisation must be auto or one of operator, requant, .*, not 'magic'"),

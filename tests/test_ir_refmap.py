@@ -107,7 +107,7 @@ def test_float_enclosures_hold_the_true_value(expr):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1/x", r"function '1/x' is undefined or infinite at x = 0, inside the input format s8\.4; limit"),
+        ("1/x", r"function '1/x' is undefined or infinite at x = 0, inside the input format s8\.4, or too"),
         ("log(x)", r"function 'log\(x\)' is undefined or infinite at x = -8, "),
         ("sqrt(x - 1)", r"at x = -8, "),
         ("exp(exp(exp(x)))", r"is undefined or infinite at x = "),
@@ -116,6 +116,21 @@ def test_float_enclosures_hold_the_true_value(expr):
 def test_undefined_functions_name_the_first_bad_input(text, message):
     with pytest.raises(InputError, match=message):
         reference_map(parse(text), S("s8.4"), S("s8.4"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x + 0.00000000000000000001", "1.00000000000000000001*x", "0.99999999999999999999*x", "x/3*3", "x/2"],
+)
+def test_what_float64_cannot_tell_from_a_tie_is_decided_exactly(text):
+    input, output = S("s8.1"), S("s8.0")
+    assert reference_map(parse(text), input, output).tolist() == exact_map(text, input, output)
+
+
+def test_a_cancellation_beyond_all_precision_is_refused():
+    huge = "*".join(["1000000000000000000000000000000"] * 40)
+    with pytest.raises(InputError, match="or too large to be computed"):
+        reference_map(parse(f"({huge} + 1.2*x) - {huge}"), S("s6.1"), S("s8.2"))
 
 
 def test_too_wide_an_input_is_refused():

@@ -21,7 +21,7 @@ from sw.ir.expr import NUMPY_OPS
 
 Bounded = tuple[Any, Any]
 _ULPS = 4
-"""What a library function may be off, in units of the last place."""
+"""What a library function may be off, in units of 2^-53 of its value: two to four last places."""
 _EXP_LIMIT = 1e6
 
 
@@ -35,6 +35,7 @@ class Arithmetic:
         functions: tanh, erf, exp, log, sqrt, atan, sin, sigmoid of an array.
         sum_residual: Rounding error of ``a + b``, given a, b and the rounded sum.
         product_residual: The same for ``a * b``.
+        quotient_residual: A bound of ``|a - b * q|``, given a, b and the rounded quotient q.
         number: The nearest value of an exact number, and the bound of its rounding.
     """
 
@@ -43,6 +44,7 @@ class Arithmetic:
     functions: dict[str, Callable[[Any], Any]]
     sum_residual: Callable[[Any, Any, Any], Any]
     product_residual: Callable[[Any, Any, Any], Any]
+    quotient_residual: Callable[[Any, Any, Any], Any]
     number: Callable[[Fraction], Bounded]
 
     def ops(self) -> dict[str, Callable[..., Bounded]]:
@@ -87,7 +89,7 @@ class Arithmetic:
         divisor = np.where(safe, b[0], 1)
         margin = np.where(safe, np.abs(b[0]) - b[1], 1)
         v = a[0] / divisor
-        e = (a[1] + np.abs(v) * b[1]) / margin + self._rounding(v)
+        e = (a[1] + np.abs(v) * b[1] + self.quotient_residual(a[0], divisor, v)) / margin
         return np.where(safe, v, np.nan), np.where(safe, e, np.inf)
 
     def _pow(self, base: Bounded, power: int) -> Bounded:
@@ -148,6 +150,12 @@ def _two_product(a: Any, b: Any, p: Any) -> Any:
     return np.where(small, 1e-290, residual)
 
 
+def _quotient_residual(a: Any, b: Any, q: Any) -> Any:
+    """|a - b * q| in float64, zero if the division was exact."""
+    product = q * b
+    return 1.000001 * np.abs(a - product) + _two_product(q, b, product)
+
+
 def _high(a: Any) -> Any:
     scaled = 134217729.0 * np.asarray(a, dtype=np.float64)  # 2^27 + 1, Veltkamp's split
     return scaled - (scaled - a)
@@ -164,6 +172,7 @@ FLOAT64 = Arithmetic(
     functions={n: NUMPY_OPS[n] for n in ("tanh", "erf", "exp", "log", "sqrt", "atan", "sin", "sigmoid")},
     sum_residual=_two_sum,
     product_residual=_two_product,
+    quotient_residual=_quotient_residual,
     number=_float_number,
 )
 """Vectorised float64."""
@@ -180,10 +189,13 @@ def multiprecision(bits: int) -> Arithmetic:
     def residual(_a: Any, _b: Any, result: Any) -> Any:
         return np.abs(result) * unit
 
+    def quotient(a: Any, b: Any, q: Any) -> Any:
+        return np.abs(a) * unit * 2
+
     names = {"tanh": mpmath.tanh, "erf": mpmath.erf, "exp": _mp_exp, "log": mpmath.log}
     names |= {"sqrt": mpmath.sqrt, "atan": mpmath.atan, "sin": mpmath.sin, "sigmoid": _mp_sigmoid}
     functions = {name: np.frompyfunc(f, 1, 1) for name, f in names.items()}
-    return Arithmetic(unit, mpmath.mpf(2) ** (-8 * bits), functions, residual, residual, number)
+    return Arithmetic(unit, mpmath.mpf(2) ** (-8 * bits), functions, residual, residual, quotient, number)
 
 
 def _scalar(v: Any) -> Any:

@@ -104,4 +104,8 @@ class FixedFormat:
         if largest == 0:
             return cls(width, width - 1)
         exponent = int(np.frexp(largest)[1])  # largest < 2^exponent
-        return cls(width, max(-MAX_FRAC, min(MAX_FRAC, width - 1 - exponent)))
+        frac = width - 1 - exponent
+        frac -= int(
+            np.ldexp(largest, frac) > 2 ** (width - 1) - 1
+        )  # the top code is one step short of 2^exponent
+        return cls(width, max(-MAX_FRAC, min(MAX_FRAC, frac)))

@@ -18,6 +18,9 @@ _BINARY_SIGNS: dict[type[ast.operator], str] = {
 MAX_LENGTH = 10_000
 MAX_POWER = 64
 MAX_NUMBER = 10**30
+MAX_LITERAL = 80
+MAX_DEPTH = 100
+"""Operations inside operations."""
 
 
 def parse(text: str) -> Expr:
@@ -37,6 +40,8 @@ def parse(text: str) -> Expr:
         raise InputError(f"formula must have 1..{MAX_LENGTH} characters, not {len(source)}")
     try:
         tree = ast.parse(source, mode="eval").body
+        if _depth(tree) > MAX_DEPTH:
+            raise InputError(f"formula {source[:40]!r}... must nest at most {MAX_DEPTH} operations")
         return _convert(tree, source)
     except SyntaxError as error:
         raise InputError(
@@ -48,6 +53,15 @@ def parse(text: str) -> Expr:
         raise InputError(
             f"formula {source[:40]!r}... cannot be read: {error or 'nested too deeply'}"
         ) from error
+
+
+def _depth(tree: ast.expr) -> int:
+    """How deep a tree is, without recursion."""
+    deepest, level = 0, [tree]
+    while level:
+        deepest += 1
+        level = [c for node_ in level for c in ast.iter_child_nodes(node_) if isinstance(c, ast.expr)]
+    return deepest
 
 
 def _convert(tree: ast.expr, source: str) -> Expr:
@@ -79,6 +93,9 @@ def _variable(tree: ast.Name, source: str) -> Expr:
 def _number(tree: ast.Constant, source: str) -> Expr:
     literal = ast.get_source_segment(source, tree) or ""
     if isinstance(tree.value, int | float) and not isinstance(tree.value, bool):
+        exponent = literal.lower().partition("e")[2]
+        if len(literal) > MAX_LITERAL or len(exponent.lstrip("+-0")) > 2:
+            raise _error(tree, source, "must hold numbers of at most 30 digits on either side of the point")
         try:
             exact = Fraction(literal)
         except ValueError:

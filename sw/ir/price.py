@@ -79,7 +79,8 @@ def table_lut6(values: tuple[int, ...], address_bits: int) -> float:
     entries = np.asarray(values, dtype=np.int64)
     total = 0.0
     block = 1 << min(address_bits, _LUT_INPUTS)
-    for bit in range(max(1, int(np.ptp(entries)).bit_length() + 1)):
+    low, high = int(entries.min()), int(entries.max())
+    for bit in range(max(high.bit_length(), (-low - 1).bit_length() + 1 if low < 0 else 0)):
         plane = ((entries >> bit) & 1).astype(np.uint8)
         if plane.min() == plane.max():
             continue

@@ -134,6 +134,15 @@ class Program:
                 f"range of instruction {index} ({instr.op}) must be rising and within {MAX_WIRE_BITS} bits, "
                 f"not [{instr.lo}, {instr.hi}]"
             )
+        if (instr.op is Op.INPUT) and index > 0:
+            raise InputError(f"instruction {index} must not be an input; only the first may be")
+        if instr.op is Op.CONST and not instr.lo == instr.hi == instr.params[0]:
+            raise InputError(
+                f"range of instruction {index} (const) must be its parameter {instr.params[0]} alone, "
+                f"not [{instr.lo}, {instr.hi}]"
+            )
+        if instr.op is Op.CLAMP and instr.params[0] > instr.params[1]:
+            raise InputError(f"limits of instruction {index} (clamp) must be rising, not {instr.params}")
         if instr.op in (Op.SHL, Op.SHR, Op.LOW) and not 0 <= instr.params[0] <= MAX_WIRE_BITS:
             raise InputError(
                 f"shift of instruction {index} ({instr.op}) must be 0..{MAX_WIRE_BITS}, not {instr.params[0]}"

@@ -16,6 +16,8 @@ from sw.ir.interpret import MAX_TABLE_BITS
 
 _PRECISIONS = (120, 480, 1920)
 """mpmath bits tried in turn; what 1920 bits cannot tell from a tie counts as one."""
+_TIE = mpmath.mpf(2) ** -256
+"""An enclosure around half a code must be narrower than this for a tie."""
 
 
 def reference_map(expr: Expr, input: FixedFormat, output: FixedFormat) -> IntArray:
@@ -51,7 +53,7 @@ def reference_map(expr: Expr, input: FixedFormat, output: FixedFormat) -> IntArr
 
 
 def _limits(expr: Expr, x: Any, output: FixedFormat, arithmetic: Arithmetic) -> tuple[Any, Any]:
-    """The rounded and clamped codes of the lower and the upper end of f's enclosure; float64 or object."""
+    """The ends of f's enclosure in output steps; those in float64 are rounded and clamped already."""
     with np.errstate(all="ignore"):
         v, e = interpret_expr(expr, (x, 0 * x), arithmetic.number, arithmetic.ops())
         v, e = np.broadcast_to(v, x.shape), np.broadcast_to(e, x.shape)
@@ -60,6 +62,11 @@ def _limits(expr: Expr, x: Any, output: FixedFormat, arithmetic: Arithmetic) -> 
         low, high = (v - 2 * e) * factor, (v + 2 * e) * factor
         if x.dtype == object:
             return low, high
+        # v - 2e may round back to v, and an enclosure must not shrink to a false tie.
+        low, high = (
+            np.where(e > 0, np.nextafter(low, -np.inf), low),
+            np.where(e > 0, np.nextafter(high, np.inf), high),
+        )
         limits = output.min_raw, output.max_raw
         return np.clip(np.rint(low), *limits), np.clip(np.rint(high), *limits)
 
@@ -83,8 +90,8 @@ def _decide(expr: Expr, codes: IntArray, input: FixedFormat, output: FixedFormat
             return [results[int(c)] for c in codes]
     x_first = float(input.to_real(pending[0]))
     raise InputError(
-        f"function '{expr}' is undefined or infinite at x = {x_first:g}, inside the input format {input}; "
-        f"limit its argument, for example with clip(x, lo, hi)"
+        f"function '{expr}' is undefined or infinite at x = {x_first:g}, inside the input format {input}, "
+        f"or too large to be computed; limit its argument, for example with clip(x, lo, hi)"
     )
 
 
@@ -95,7 +102,7 @@ def _rounded(low: Any, high: Any, output: FixedFormat, *, is_last: bool) -> int 
     a, b = _nearest(low, output), _nearest(high, output)
     if a == b:
         return a
-    if is_last and high - low < 1 and abs(a - b) == 1:
+    if is_last and high - low < _TIE and abs(a - b) == 1:
         return a if a % 2 == 0 else b
     return None
 

@@ -72,9 +72,17 @@ def realize(
 
 
 def cheapest(found: list[Realization], target: Target) -> Realization:
-    """The one of least predicted cost among those close enough to the map."""
+    """The one of least predicted cost among those close enough to the map.
+
+    Raises:
+        InputError: None is; up to 16 input bits there always is one.
+    """
     near = [r for r in found if r.max_ulp <= target.max_ulp]
-    assert near, "a table serves every map"
+    if not near:
+        raise InputError(
+            f"function '{target.expr}' has no realisation from {target.input} to {target.output} that is at "
+            f"most {target.max_ulp} ulp off; a smaller range or fewer input bits would help"
+        )
     return min(near, key=lambda r: r.lut6)
 
 

@@ -10,11 +10,12 @@ import numpy as np
 
 from sw.ir.build import Builder, Wire
 from sw.ir.csd import times
+from sw.ir.errors import InputError
 from sw.ir.expr import NUMPY_OPS, interpret_expr
 from sw.ir.formats import FloatArray, IntArray
 from sw.ir.program import Program
 from sw.ir.realize.rounding import half_even
-from sw.ir.realize.target import Target, address
+from sw.ir.realize.target import NotApplicableError, Target, address
 
 _GUARD_BITS = (2, 5, 8, 12, 20)
 """Fraction bits of intermediate values beyond the output's; the first that is exact wins."""
@@ -25,6 +26,7 @@ _LONGEST_SCAN = 1 << 17
 _VALUE_BITS = 12
 """Intermediate values saturate at +-2^12: wild tails must not widen every wire behind them."""
 _CONSTANT_BITS = 14
+_LARGEST_CONSTANT = Fraction(2) ** 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +41,43 @@ def plan(target: Target) -> Program:
     """Every node of the expression in fixed point, equal nodes shared, one rounding at the end.
 
     Additions and products are exact until they have more than the working number of fraction bits;
-    transcendental functions and divisions are tables of at most 11 address bits. So it is always
-    applicable, and how far it is from the map is measured, not promised.
+    transcendental functions and divisions are tables of at most 11 address bits. How far the result is
+    from the map is measured, not promised.
+
+    Raises:
+        NotApplicableError: A wire would need more than 62 bits; not at the formats of a norm.
     """
     best: Program | None = None
     least = -1
     for guard in _GUARD_BITS:
         b = Builder(target.input)
-        nodes = _Nodes(b, target.output.frac + guard)
-        x = Fixed(b.x, target.input.frac)
-        result = interpret_expr(target.expr, x, nodes.constant, nodes.table())
-        rounded = half_even(b, result.wire, result.frac - target.output.frac)
-        wire = b.clamp(rounded, target.output.min_raw, target.output.max_raw)
+        try:
+            wire = _pipeline(b, target, guard)
+        except InputError:
+            break  # more guard bits would need wires that are wider still
         off = int(np.abs(b.values(wire) - target.map).max())
         if best is None or off < least:
             best, least = b.build(wire, target.output), off
         if off <= target.max_ulp:
             break
-    assert best is not None
+    if best is None:
+        raise NotApplicableError(
+            f"operators of '{target.expr}' need wires that are too wide at {target.output}"
+        )
     return best
+
+
+def _pipeline(b: Builder, target: Target, guard: int) -> Wire:
+    nodes = _Nodes(b, target.output.frac + guard)
+    x = Fixed(b.x, target.input.frac)
+    result = interpret_expr(target.expr, x, nodes.constant, nodes.table())
+    rounded = half_even(b, result.wire, result.frac - target.output.frac)
+    return b.clamp(rounded, target.output.min_raw, target.output.max_raw)
+
+
+def _saturation(frac: int) -> int:
+    """2^12 as a wire with ``frac`` fraction bits."""
+    return 1 << max(0, frac + _VALUE_BITS)
 
 
 class _Nodes:
@@ -87,6 +107,7 @@ class _Nodes:
 
     def constant(self, value: Fraction) -> Fixed:
         """The constant, exact if it is short, else rounded to the working precision or 14 bits."""
+        value = max(min(value, _LARGEST_CONSTANT), -_LARGEST_CONSTANT)
         denominator = value.denominator
         short = denominator.bit_length() - 1
         if denominator & (denominator - 1) == 0 and short <= max(self.frac, _CONSTANT_BITS):
@@ -104,8 +125,11 @@ class _Nodes:
         for variable, factor in ((p, q), (q, p)):
             lo, hi = self.b.range(factor.wire)
             if lo == hi:
-                product = times(self.b, variable.wire, lo)
-                return self._trimmed(Fixed(product, variable.frac + factor.frac))
+                frac = variable.frac + factor.frac
+                # What saturates anyway need not be multiplied in full width.
+                reach = _saturation(frac) // max(1, abs(lo)) + 1
+                product = times(self.b, self.b.clamp(variable.wire, -reach, reach), lo)
+                return self._trimmed(Fixed(product, frac))
         return self._trimmed(Fixed(self.b.mul(p.wire, q.wire), p.frac + q.frac))
 
     def _pow(self, base: Fixed, power: int) -> Fixed:
@@ -163,5 +187,5 @@ class _Nodes:
         """Without fraction bits beyond the working number, and saturated at +-2^12."""
         drop = max(0, p.frac - self.frac)
         wire, frac = self.b.shr(p.wire, drop), p.frac - drop
-        limit = 1 << (frac + _VALUE_BITS)
+        limit = _saturation(frac)
         return Fixed(self.b.clamp(wire, -limit, limit), frac)

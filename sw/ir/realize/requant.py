@@ -18,6 +18,8 @@ from sw.ir.realize.target import NotApplicableError, Target
 _EXTRA_BITS = 12
 """Multiplier bits beyond the input's width that are tried before a slope counts as out of reach."""
 
+_LARGEST_MULTIPLIER = 1 << 40
+
 
 def plan(target: Target) -> Program:
     """clamp((M x + B) / 2^s) for a function that is ``clip(c*x + d, lo, hi)``.
@@ -84,6 +86,8 @@ def _multipliers(target: Target, slope: Fraction) -> Iterator[tuple[int, int, in
     limit = target.input.width + _EXTRA_BITS
     for shift in range(limit + 1):
         near = round(slope * 2**shift)
+        if abs(near) >= _LARGEST_MULTIPLIER:
+            return
         for multiplier in (near - 1, near, near + 1):
             product = multiplier * codes
             floor = ((values - target.max_ulp) << shift) - product
