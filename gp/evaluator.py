@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gp.primitives import ARITY, CONSTANT, VARIABLE
+from gp.primitives import ARITY, CONSTANT
 from sw.ir.formats import FloatArray
 
 LIMIT = 5.0
@@ -66,7 +66,6 @@ class Code:
     """A compiled skeleton: where x and the constants go, and the primitives, children first."""
 
     size: int
-    variables: tuple[int, ...]
     constants: tuple[int, ...]
     steps: tuple[_Step, ...]
     sweep: tuple[_Step, ...]
@@ -112,7 +111,6 @@ def compile_skeleton(names: tuple[str, ...]) -> Code:
     steps = [(i, names[i], children[i]) for i in range(len(names)) if children[i]]
     return Code(
         size=len(names),
-        variables=tuple(i for i, n in enumerate(names) if n == VARIABLE),
         constants=tuple(i for i, n in enumerate(names) if n == CONSTANT),
         steps=tuple(reversed(steps)),
         sweep=tuple(s for s in steps if s[0] in leads),

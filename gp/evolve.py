@@ -6,6 +6,7 @@ all that decided it, so a run that was killed goes on where it stopped and ends 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,10 @@ from gp.front import Archive, Point, choose, significant
 from gp.pairs import SitePairs, read_sites
 from gp.parallel import run_all
 from gp.task import Task, run_task
-from sw.config import RunConfig, UnitConfig, from_dict
+from sw.config import EvolveConfig, RunConfig, UnitConfig, from_dict
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
-from sw.ir.realize import KINDS
 from sw.run_dir import RunDir, make_folder, read_json, write_json, write_text
 from sw.stage import Stage
 
@@ -121,10 +121,6 @@ def _evolve(
     output: FixedFormat,
 ) -> None:
     settings, unit = run.config.evolve, run.config.unit
-    if unit.realize not in ("auto", *KINDS):
-        raise InputError(
-            f"kind of realisation must be auto or one of {', '.join(KINDS)}, not {unit.realize!r}"
-        )
     tasks = [
         Task(
             site=site.site,
@@ -234,10 +230,16 @@ def _outputs(run: RunDir) -> list[Path]:
     return [run.functions, *(run.program(site) for site in sites)]
 
 
+EVOLVE_KEYS = sorted({field.name for field in dataclasses.fields(EvolveConfig)} - {"jobs"})
+"""What changes a result: all but how many work on it."""
+
 STAGE = Stage(
     name="evolve",
     help="search a scalar function for every norm site",
-    sections=("evolve", "unit"),
+    sections=(
+        *(f"evolve.{key}" for key in EVOLVE_KEYS),
+        *(f"unit.{key}" for key in ("in_width", "out_width", "realize", "faithful")),
+    ),
     inputs=lambda run: [run.captures, run.capture_stats],
     outputs=_outputs,
     body=evolve_run,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -13,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-import gp
-import sw.ir
 from gp.baselines import estimate_ceiling, fit_baselines
 from gp.cost import Pricer, flops, guess_expr, nodes
 from gp.fitness import CodeStats, Split, bin_pairs, r2, split_pairs
@@ -28,6 +25,7 @@ from sw.ir.expr import Expr, evaluate
 from sw.ir.formats import FixedFormat
 from sw.ir.interpret import table
 from sw.ir.realize.target import NotApplicableError
+from sw.stage import code_digest
 
 MAX_PRICED = 16
 """Formulas that get an exact price in one task."""
@@ -60,7 +58,7 @@ class Task:
         settings = dataclasses.asdict(self.settings)
         for irrelevant in ("jobs", "seeds", "choose"):
             del settings[irrelevant]
-        body = dataclasses.asdict(self) | {"settings": settings, "pairs": _code_sha256()}
+        body = dataclasses.asdict(self) | {"settings": settings, "pairs": code_digest("gp", "sw.ir")}
         if self.settings.budget_s:
             body["seeds"] = self.settings.seeds
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
@@ -70,17 +68,6 @@ class Task:
         """The seed of the search, its own for every site, index and run seed."""
         text = f"{self.site}/{self.index}/{self.run_seed}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
-
-
-@functools.cache
-def _code_sha256() -> str:
-    """Of every source file of the search and of what it realises and prices with."""
-    digest = hashlib.sha256()
-    for package in (gp, sw.ir):
-        root = Path(package.__path__[0])
-        for path in sorted(root.rglob("*.py")):
-            digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def run_task(task: Task) -> dict[str, Any]:

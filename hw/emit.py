@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from sw.ir.formats import FixedFormat, IntArray
 from sw.ir.parse import parse
 from sw.ir.program import Program
 from sw.ir.realize import realize
-from sw.run_dir import RunDir, atomic, make_folder, unit_name, write_json, write_text
+from sw.ir.realize.target import NotApplicableError
+from sw.run_dir import RunDir, atomic, keep_only, make_folder, read_json, unit_name, write_json, write_text
 from sw.stage import Stage
 from sw.terminal import progress
 
 TOP_PREFIX = "normforge_"
+UNIT_FILES = (".v", ".json", ".table.npy")
 
 
 def emit_unit(
@@ -125,6 +128,8 @@ def _emit_run(run: RunDir) -> None:
             units.append(_emit_site(run, site, entry))
             done(site)
     write_json(run.manifest, {"units": units})
+    for folder in (run.hdl, run.operators):
+        keep_only(folder, _outputs(run))  # an earlier run may have had other sites
 
 
 def _emit_site(run: RunDir, site: str, entry: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +141,10 @@ def _emit_site(run: RunDir, site: str, entry: dict[str, Any]) -> dict[str, Any]:
     body = emit_unit(
         program, folder=run.hdl, realization=entry["realization"], max_ulp=entry["max_ulp"], **shared
     )
-    plain = realize(parse(entry["expression"]), program.input, program.output, kind="operator")
+    try:
+        plain = realize(parse(entry["expression"]), program.input, program.output, kind="operator")
+    except NotApplicableError:
+        return body | {"site": site, "operator": None}
     beside = emit_unit(
         plain.program, folder=run.operators, realization=plain.kind, max_ulp=plain.max_ulp, **shared
     )
@@ -150,12 +158,15 @@ def _inputs(run: RunDir) -> list[Path]:
 
 
 def _outputs(run: RunDir) -> list[Path]:
-    names = [unit_name(site) for site in run.read_functions()]
-    folders = (run.hdl, run.operators)
-    files = [
-        folder / f"{n}{end}" for folder in folders for n in names for end in (".v", ".json", ".table.npy")
-    ]
-    return [run.manifest, *files]
+    if not run.manifest.exists():
+        return [run.manifest]
+    return [run.manifest, *_unit_files(run, read_json(run.manifest)["units"])]
+
+
+def _unit_files(run: RunDir, units: Sequence[Mapping[str, Any]]) -> list[Path]:
+    stems = [run.hdl / unit["name"] for unit in units]
+    stems += [run.operators / unit["name"] for unit in units if unit["operator"]]
+    return [stem.with_name(stem.name + end) for stem in stems for end in UNIT_FILES]
 
 
 STAGE = Stage(

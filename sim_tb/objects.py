@@ -42,7 +42,7 @@ def install(folder: Path, *tools: str) -> dict[str, str]:
 
     Objects of another compiler, or of other ``tools`` (names with versions), go to another sub-folder.
     """
-    compiler = subprocess.run(["c++", "--version"], capture_output=True, text=True, check=False).stdout
+    compiler = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=False).stdout
     made_by = "\n".join([*tools, compiler])
     kept = folder.resolve() / hashlib.sha256(made_by.encode()).hexdigest()[:12]
     kept.mkdir(parents=True, exist_ok=True)

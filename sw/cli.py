@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
             add_run_arguments(command)
             command.set_defaults(action=_one_stage)
         command.add_argument(
-            "--missing", action="store_true", help="first run what makes its input files, if any is missing"
+            "--missing", action="store_true", help="first run earlier stages that are missing or out of date"
         )
     _add_compile(commands)
     return parser
@@ -111,10 +111,18 @@ def _add_compile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _one_stage(args: argparse.Namespace) -> int:
     asked, run = stage(args.command), open_run(args)
-    if args.missing and asked.missing(run):
-        # Only then: a file that somebody changed must reach the stage as it is.
-        _run_until(asked.after, run, force=False)
+    if args.missing:
+        for name in _before(args.command):
+            # A generated file that somebody changed must reach the stage as it is.
+            if stage(name).is_stale(run):
+                report_run(stage(name), run)
     return report_run(asked, run, force=args.force)
+
+
+def _before(name: str) -> list[str]:
+    """The stages that a stage builds on; synthesis needs no simulation."""
+    earlier = list(STAGES)[: list(STAGES).index(name)]
+    return [e for e in earlier if not (name == "synth" and e == "verify")]
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import hashlib
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -20,8 +23,8 @@ Files = Callable[[RunDir], Sequence[Path]]
 class Stage:
     """One step from files of a run directory to files of it.
 
-    A stage is skipped when the configuration sections that it reads and the content of its input files
-    are what they were when its outputs were made, and the outputs are still there.
+    A stage is skipped when the configuration that it reads, the content of its input files and its code
+    are what they were when its outputs were made, and the outputs are as it left them.
     """
 
     name: str
@@ -29,7 +32,7 @@ class Stage:
     help: str
     """What it does, one line."""
     sections: tuple[str, ...]
-    """Configuration sections that change its result."""
+    """Configuration sections, or single keys such as ``unit.lanes``, that change its result."""
     inputs: Files
     """Files that it reads."""
     outputs: Files
@@ -43,6 +46,18 @@ class Stage:
         """Input files that are not there."""
         return [path for path in self.inputs(run) if not path.exists()]
 
+    def is_stale(self, run: RunDir) -> bool:
+        """Whether configuration, inputs or code changed since its outputs were made, or one is missing.
+
+        An output that somebody changed by hand does not count.
+        """
+        stamp = self._stamp(run)
+        if self.missing(run) or not stamp.exists():
+            return True
+        made = read_json(stamp)
+        gone = any(not path.exists() for path in self.outputs(run))
+        return gone or any(made.get(key) != value for key, value in self._fingerprint(run).items())
+
     def run(self, run: RunDir, *, force: bool = False) -> bool:
         """Do the work unless its result is there already; say whether anything was done.
 
@@ -50,8 +65,9 @@ class Stage:
             InputError: An input file is missing; the message names the stage that makes it.
         """
         for path in self.missing(run):
-            raise InputError(f"stage '{self.name}' needs '{path}'; run 'normforge {self.after}' first")
-        stamp = run.root / "stages" / f"{self.name}.json"
+            hint = f"run 'normforge {self.after}' first" if self.after else "it is not there"
+            raise InputError(f"stage '{self.name}' needs '{path}'; {hint}")
+        stamp = self._stamp(run)
         wanted = self._fingerprint(run)
         if not force and stamp.exists() and read_json(stamp) == wanted | self._made(run):
             return False
@@ -67,8 +83,14 @@ class Stage:
         args = parser.parse_args(argv)
         return guarded(lambda: report_run(self, open_run(args), force=args.force), debug=args.debug)
 
+    def _stamp(self, run: RunDir) -> Path:
+        return run.root / "stages" / f"{self.name}.json"
+
     def _fingerprint(self, run: RunDir) -> dict[str, object]:
+        top, *rest = self.body.__module__.split(".")
+        package = f"{top}.{rest[0]}" if top == "sw" else top
         return {
+            "code": code_digest(package, "sw.ir"),
             "config": digest(run.config, "seed", *self.sections),
             "inputs": {_name(p, run): file_digest(p) for p in self.inputs(run)},
         }
@@ -76,6 +98,19 @@ class Stage:
     def _made(self, run: RunDir) -> dict[str, object]:
         made = {_name(p, run): file_digest(p) if p.exists() else "missing" for p in self.outputs(run)}
         return {"outputs": made}
+
+
+@functools.cache
+def code_digest(*packages: str) -> str:
+    """sha256 of the source of importable packages: what they compute may change when it does."""
+    state = hashlib.sha256()
+    for package in packages:
+        found = importlib.util.find_spec(package)
+        roots = [] if found is None else list(found.submodule_search_locations or ())
+        for root in map(Path, roots):
+            for path in sorted(root.rglob("*.py")):
+                state.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    return state.hexdigest()
 
 
 def _name(path: Path, run: RunDir) -> str:

@@ -1,9 +1,12 @@
+import dataclasses
+
 import pytest
 
+import sw.stage
 from sw.config import from_dict
 from sw.ir.errors import InputError, VerificationError
 from sw.run_dir import RunDir, write_text
-from sw.stage import Stage, guarded
+from sw.stage import Stage, code_digest, guarded
 
 
 def make(seed=0, generations=1):
@@ -42,6 +45,53 @@ def test_a_stage_runs_once_and_again_when_something_changed():
     assert stage.run(make(generations=2))
     assert stage.run(make(generations=2, seed=1))
     assert (run.root / "out").read_text() == "b"
+
+
+def test_stale_means_changed_inputs_not_changed_outputs():
+    stage, run = copying_stage(("evolve.generations",)), make()
+    write_text(run.root / "in", "a")
+    assert stage.is_stale(run)
+    stage.run(run)
+    assert not stage.is_stale(run)
+    (run.root / "out").write_text("changed by hand")
+    assert not stage.is_stale(run)
+    assert stage.is_stale(make(generations=2))
+    (run.root / "out").unlink()
+    assert stage.is_stale(make())
+
+
+def test_changed_code_makes_a_stage_run_again(monkeypatch):
+    stage, run = copying_stage(), make()
+    write_text(run.root / "in", "a")
+    stage.run(run)
+    assert not stage.run(run)
+    monkeypatch.setattr(sw.stage, "code_digest", lambda *packages: "another version")
+    assert stage.run(run)
+
+
+def test_the_digest_of_code_is_of_its_source(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "some_package").mkdir()
+    digests = set()
+    for text in ("a = 1", "a = 2", "a = 1"):
+        (tmp_path / "some_package/__init__.py").write_text(text)
+        code_digest.cache_clear()
+        digests.add(code_digest("some_package"))
+    assert len(digests) == 2
+
+
+def test_inputs_may_lie_outside_the_run(tmp_path):
+    outside = tmp_path / "weights.pth"
+    stage, run = copying_stage(), make()
+    stage = dataclasses.replace(stage, inputs=lambda run: [run.root / "in", outside], after="")
+    write_text(run.root / "in", "a")
+    with pytest.raises(InputError, match=r"stage 'copy' needs '.*weights\.pth'; it is not there"):
+        stage.run(run)
+    outside.write_text("1")
+    assert stage.run(run)
+    assert not stage.run(run)
+    outside.write_text("2")
+    assert stage.run(run)
 
 
 def test_a_section_that_a_stage_does_not_read_is_no_reason():

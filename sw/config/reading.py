@@ -45,11 +45,16 @@ def from_dict(body: dict[str, Any]) -> RunConfig:
     return typing.cast(RunConfig, _build(RunConfig, body, ""))
 
 
-def digest(config: RunConfig, *sections: str) -> str:
-    """sha256 of the whole configuration, or of the named sections of it."""
+def digest(config: RunConfig, *parts: str) -> str:
+    """sha256 of the whole configuration, or of parts of it: sections, or keys such as ``unit.lanes``."""
     body = config.to_dict()
-    picked = {key: body[key] for key in sections} if sections else body
+    picked = {part: _part(body, part) for part in parts} if parts else body
     return hashlib.sha256(json.dumps(picked, sort_keys=True).encode()).hexdigest()
+
+
+def _part(body: dict[str, Any], part: str) -> Any:
+    section, _, key = part.partition(".")
+    return body[section][key] if key else body[section]
 
 
 def _override(body: dict[str, Any], text: str) -> None:
@@ -72,7 +77,7 @@ def _resolve_paths(body: dict[str, Any], folder: Path) -> None:
     for section, key in (("model", "checkpoint"), ("data", "root")):
         table = body.get(section)
         if isinstance(table, dict) and isinstance(table.get(key), str) and table[key]:
-            table[key] = str(folder / table[key])
+            table[key] = str((folder / table[key]).resolve())
 
 
 def _build(cls: type, body: Any, where: str) -> Any:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sw.ir.errors import InputError
+from sw.ir.realize import KINDS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +35,7 @@ class DataConfig:
     """Images, and how they are split."""
 
     dataset: str = "digits"
-    """``digits`` (scikit-learn's), ``imagefolder``, or a timm dataset name such as ``tfds/cifar10``."""
+    """``digits`` (scikit-learn's), ``imagefolder``, or a timm dataset with an index, as ``torch/cifar10``."""
     root: str = ""
     """Folder of an image folder or timm dataset, relative to the configuration file."""
     train_split: str = "train"
@@ -188,10 +189,12 @@ class RunConfig:
 
 
 _RANGES: dict[str, tuple[float, float]] = {
+    "data.split_seed": (0, 2**63),
     "data.calibration_images": (1, 1e9),
     "data.batch_size": (1, 1e6),
     "data.workers": (0, 1024),
     "train.epochs": (0, 1e6),
+    "train.weight_decay": (0, 1e3),
     "capture.images": (1, 1e9),
     "capture.pairs": (16, 1e9),
     "capture.headroom_bits": (0, 8),
@@ -210,6 +213,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "evolve.budget_s": (0, 1e9),
     "evolve.jobs": (0, 4096),
     "align.epochs": (0, 1e6),
+    "align.weight_decay": (0, 1e3),
     "align.temperature": (0.01, 1000),
     "align.kd_weight": (0, 1),
     "quantize.weight_bits": (2, 8),
@@ -222,8 +226,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "synth.pnr_seeds": (0, 100),
     "synth.jobs": (0, 1024),
 }
+_RATES = ("train.lr", "align.lr", "quantize.lr")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "model.unfoldable": ("stage", "keep"),
+    "unit.realize": ("auto", *KINDS),
     "evolve.choose": ("knee", "best", "cheapest"),
 }
 FAMILIES = ("xc7", "ecp5", "ice40")
@@ -245,6 +251,17 @@ def _check(config: RunConfig) -> None:
         value = getattr(getattr(config, section), name)
         if value not in choices:
             raise InputError(f"configuration key '{key}' must be one of {', '.join(choices)}, not {value!r}")
+    for key in _RATES:
+        section, name = key.split(".")
+        value = getattr(getattr(config, section), name)
+        if not value > 0:
+            raise InputError(f"configuration key '{key}' must be above 0, not {value!r}")
+    if config.seed < 0:
+        raise InputError(f"configuration key 'seed' must not be negative, not {config.seed}")
+    if not config.synth.families:
+        raise InputError(
+            f"configuration key 'synth.families' must hold some of {', '.join(FAMILIES)}, not none"
+        )
     for family in config.synth.families:
         if family not in FAMILIES:
             raise InputError(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import statistics
 import subprocess
+import tomllib
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sw.config import digest
+from sw.config import RunConfig, digest, from_dict
 from sw.report.figures import draw_sites
 from sw.run_dir import RunDir, file_digest, read_json, write_json
 from sw.stage import Stage
@@ -93,19 +95,31 @@ def _accuracy(run: RunDir, which: str) -> dict[str, Any]:
 
 
 def _accuracy_files(run: RunDir, which: str) -> list[Path]:
-    further = sorted(run.seeds.glob(f"*/accuracy/{which}.json"))
-    return [run.accuracy(which), *further]
+    return [run.accuracy(which), *(seed.accuracy(which) for seed in _further_seeds(run))]
+
+
+def _further_seeds(run: RunDir) -> list[RunDir]:
+    """Finished runs below this one that differ from it in nothing but their seed."""
+    found = []
+    for path in sorted(run.seeds.glob("*/config.toml")):
+        config = from_dict(tomllib.loads(path.read_text()))
+        same = dataclasses.replace(
+            config, seed=run.config.seed, name=run.config.name, runs_dir=run.config.runs_dir
+        )
+        seed = RunDir(path.parent, config)
+        done = all(seed.accuracy(which).exists() for which in ACCURACIES)
+        if same == run.config and config.seed != run.config.seed and done:
+            found.append(seed)
+    return found
 
 
 def _git_hash() -> str:
-    """The commit of the source tree, or '' outside a checkout."""
-    done = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip()
+    """The commit of the source tree, or '' outside a checkout or without git."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _versions() -> dict[str, str]:
@@ -190,7 +204,7 @@ def _inputs(run: RunDir) -> list[Path]:
 STAGE = Stage(
     name="report",
     help="accuracy, functions and hardware side by side",
-    sections=("model", "data"),
+    sections=tuple(field.name for field in dataclasses.fields(RunConfig)),
     inputs=_inputs,
     outputs=lambda run: [run.report / "summary.json", run.report / "figures" / "sites.png"],
     body=_report,
