@@ -15,11 +15,16 @@ from hw.tools import NEXTPNR_ECP5, YOSYS
 from sw.run_dir import read_json, write_json
 
 FLOWS: dict[str, str] = {
-    "xc7": "synth_xilinx -family xc7 -flatten -nobram -nolutram -nodsp -nosrl -noiopad -noclkbuf",
-    "ecp5": "synth_ecp5 -nobram -nolutram -nodsp",
-    "ice40": "synth_ice40 -nobram",
+    "xc7": "synth_xilinx -family xc7 -flatten -nosrl -noiopad -noclkbuf",
+    "ecp5": "synth_ecp5",
+    "ice40": "synth_ice40 -dsp",
 }
-"""Nothing but LUTs and flip-flops, so that every cost shows."""
+LUTS_ONLY: dict[str, str] = {
+    "xc7": "-nobram -nolutram -nodsp",
+    "ecp5": "-nobram -nolutram -nodsp",
+    "ice40": "-nobram",
+}
+"""What to add so that nothing but LUTs and flip-flops is used and every cost shows."""
 
 CELLS: dict[str, dict[str, tuple[str, ...]]] = {
     "xc7": {
@@ -55,7 +60,9 @@ CELLS: dict[str, dict[str, tuple[str, ...]]] = {
 PNR_DEVICE = ("--25k", "--package", "CABGA381", "--speed", "6", "--out-of-context")
 
 
-def resources(verilog: str, tops: Sequence[str], family: str, cache: Path) -> dict[str, dict[str, int]]:
+def resources(
+    verilog: str, tops: Sequence[str], family: str, cache: Path, *, hard_blocks: bool = False
+) -> dict[str, dict[str, int]]:
     """Cells of modules of a Verilog text, each synthesised by itself with everything below it.
 
     Args:
@@ -63,6 +70,7 @@ def resources(verilog: str, tops: Sequence[str], family: str, cache: Path) -> di
         tops: Names of the modules.
         family: A key of ``FLOWS``.
         cache: Folder of earlier answers, keyed by text, flow and version of the tool.
+        hard_blocks: Let Yosys use DSP and block RAM where it likes; else LUTs and flip-flops only.
 
     Returns:
         Module -> ``{"lut", "ff", "carry", "mux", "lutram", "dsp", "bram"}``, counted in the netlist.
@@ -72,9 +80,10 @@ def resources(verilog: str, tops: Sequence[str], family: str, cache: Path) -> di
         ToolError: Yosys is missing, too old or fails.
     """
     yosys = YOSYS.require()
+    flow = FLOWS[family] if hard_blocks else _luts_only(family)
     lines = ["read_verilog unit.v", "design -save source"]
     for number, top in enumerate(tops):
-        lines += ["design -load source", f"{FLOWS[family]} -top {_escaped(top)}"]
+        lines += ["design -load source", f"{flow} -top {_escaped(top)}"]
         lines += [f"tee -q -o {number}.json stat -json"]
     script = "\n".join(lines) + "\n"
 
@@ -116,7 +125,7 @@ def fmax_mhz(
     """
     yosys, nextpnr = YOSYS.require(), NEXTPNR_ECP5.require()
     text = verilog + _registered(top, buses)
-    script = f"read_verilog unit.v\n{FLOWS['ecp5']} -top registered\nwrite_json unit.json\n"
+    script = f"read_verilog unit.v\n{_luts_only('ecp5')} -top registered\nwrite_json unit.json\n"
     arguments = (*PNR_DEVICE, "--freq", f"{target_mhz:g}", "--json", "unit.json")
 
     def compute() -> dict[str, Any]:
@@ -154,6 +163,10 @@ def _counted(cells: Mapping[str, int], family: str) -> dict[str, int]:
     if family == "ecp5":
         counts["lut"] += 2 * counts["carry"]
     return counts
+
+
+def _luts_only(family: str) -> str:
+    return f"{FLOWS[family].removesuffix(' -dsp')} {LUTS_ONLY[family]}"
 
 
 def _escaped(module: str) -> str:

@@ -24,6 +24,9 @@ from sw.terminal import progress, table_console
 OPERATOR_FAMILY = "xc7"
 """The family in which the operator pipeline is measured beside the chosen realisation."""
 
+HARD_BLOCK_FAMILY = "ecp5"
+"""The family in which DSP and block RAM are counted that Yosys takes when it may."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -48,9 +51,10 @@ def synthesize(
 
     Returns:
         ``{"tools", "units": {name: {"families": {family: {"top", "datapath", "lut_per_lane"}},
-        "fmax_mhz", "operator"}}, "total": {family: {"lut_per_lane", "lut", "ff", "dsp", "bram"}}}``;
+        "hard_blocks", "fmax_mhz", "operator"}}, "total": {family: {"lut_per_lane", "lut", "ff", ...}}}``;
         ``top`` and ``datapath`` (of one lane, no stream control) hold counts as ``hw.measure.resources``
-        gives them, totals are over the tops.
+        gives them, of LUTs and flip-flops alone; totals are over the tops. ``hard_blocks`` of a unit are
+        the DSPs and block RAMs that Yosys takes on ECP5 when it may.
 
     Raises:
         ToolError: Yosys or nextpnr is missing, too old or fails.
@@ -72,7 +76,10 @@ def synthesize(
 
 
 def resource_table(report: Mapping[str, Any], families: Sequence[str]) -> Table:
-    """The report of ``synthesize`` for the terminal: LUTs a lane, data path alone in brackets."""
+    """The report of ``synthesize`` for the terminal: LUTs a lane, data path alone in brackets.
+
+    DSP and BRAM are what Yosys takes on ECP5 when it may; the LUT counts are without any.
+    """
     table = Table(title="LUTs a lane of the whole unit (of its data path alone); MHz on ECP5-25F-6")
     for heading in ("site", "kind"):
         table.add_column(heading, no_wrap=True)
@@ -83,14 +90,14 @@ def resource_table(report: Mapping[str, Any], families: Sequence[str]) -> Table:
         luts = [f"{c['lut_per_lane']:g} ({c['datapath']['lut']})" for c in counts]
         operator = _operator_text(unit.get("operator"))
         clock = f"{unit['fmax_mhz']['median']:.0f}" if "fmax_mhz" in unit else "-"
-        spent = [str(sum(c["top"][kind] for c in counts)) for kind in ("dsp", "bram")]
+        spent = [str(unit["hard_blocks"][kind]) for kind in ("dsp", "bram")]
         flops = str(counts[0]["top"]["ff"]) if counts else "-"
         row = [*luts, flops, operator, *spent, str(unit["latency_cycles"]), clock]
         table.add_row(unit["site"], unit["realization"], *row)
     table.add_section()
     totals = [report["total"][family] for family in families]
     sums = [f"{total['lut_per_lane']:g}" for total in totals]
-    spent = [str(sum(total[kind] for total in totals)) for kind in ("dsp", "bram")]
+    spent = [str(sum(u["hard_blocks"][kind] for u in report["units"].values())) for kind in ("dsp", "bram")]
     table.add_row("total", "", *sums, str(totals[0]["ff"]) if totals else "-", "", *spent, "", "")
     return table
 
@@ -116,6 +123,8 @@ def _jobs(
             fmax_mhz, text, top, buses, target_mhz=target_mhz, seeds=config.pnr_seeds, cache=cache
         )
         jobs.append(Job(unit["name"], ("fmax_mhz",), timed))
+    allowed = partial(resources, text, [top], HARD_BLOCK_FAMILY, cache=cache, hard_blocks=True)
+    jobs.append(Job(unit["name"], ("hard_blocks",), allowed))
     beside = folder / "operator" / unit["verilog"]
     if beside.exists() and OPERATOR_FAMILY in config.families:
         plain = partial(resources, beside.read_text(), [top, lane], OPERATOR_FAMILY, cache=cache)
@@ -155,11 +164,12 @@ def _summed_up(unit: Mapping[str, Any], found: Mapping[str, Any], config: SynthC
         "latency_cycles": unit["latency_cycles"],
         "lanes": lanes,
         "families": {family: named(found["families"][family]) for family in config.families},
+        "hard_blocks": {kind: found["hard_blocks"][unit["top"]][kind] for kind in ("dsp", "bram")},
     }
     if "fmax_mhz" in found:
         body["fmax_mhz"] = found["fmax_mhz"]
     if "operator" in found:
-        ulp = unit.get("operator", {}).get("max_ulp", 0)
+        ulp = (unit.get("operator") or {}).get("max_ulp", 0)
         body["operator"] = {"family": OPERATOR_FAMILY, "max_ulp": ulp} | named(found["operator"])
     return body
 

@@ -57,6 +57,8 @@ def test_an_adder_costs_a_lut_a_bit_and_a_multiplier_no_dsp(tmp_path: Path) -> N
     assert 8 <= found["adder"]["lut"] <= 12
     assert found["wide.multiplier"]["dsp"] == 0
     assert found["wide.multiplier"]["lut"] > 200
+    allowed = measure.resources(ADDER, ["wide.multiplier"], "ecp5", tmp_path, hard_blocks=True)
+    assert allowed["wide.multiplier"]["dsp"] == 1
 
 
 @pytest.mark.tools

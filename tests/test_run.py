@@ -121,6 +121,7 @@ def test_report_shows_accuracy_functions_and_hardware(run):
         "xc7": (0, 0), "ecp5": (0, 0), "ice40": (0, 0),
     }  # fmt: skip
     assert all(site["mismatches"] == 0 for site in summary["sites"])
+    assert all(site["hard_blocks"] == {"dsp": 0, "bram": 0} for site in summary["sites"])
     assert (run[0] / "report/figures/sites.png").read_bytes().startswith(b"\x89PNG")
-    for words in ("accuracy on the test split", "R² of the integer map", "LUTs a lane", "0 of 65536"):
+    for words in ("accuracy on the test split", "R² of the integer map", "LUTs a lane", "0 of 65536", "MHz"):
         assert words in done.stdout

@@ -15,6 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from hw.synth import resource_table
 from sw.config import RunConfig, digest, from_dict
 from sw.report.figures import draw_sites
 from sw.run_dir import RunDir, file_digest, read_json, write_json
@@ -76,6 +77,7 @@ def _site(
         "foldable": captured["foldable"],
         "resources": cost["families"],
         "fmax_mhz": cost.get("fmax_mhz"),
+        "hard_blocks": cost["hard_blocks"],
         "operator_lut": cost["operator"]["lut_per_lane"] if "operator" in cost else None,
     }
 
@@ -132,13 +134,14 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def show(summary: dict[str, Any], console: Console) -> None:
+def show(summary: dict[str, Any], synth: dict[str, Any], console: Console) -> None:
     """Print the report as three tables: accuracy, functions, hardware."""
     accuracy = _table(f"{summary['name']}: accuracy on the test split", ["model"], ["mean", "std", "seeds"])
     for which, a in summary["accuracy"].items():
         accuracy.add_row(which, f"{100 * a['mean']:.2f} %", f"{100 * a['std']:.2f}", str(a["n"]))
-    for table in (accuracy, _function_table(summary), _hardware_table(summary)):
-        console.print(table)
+    console.print(accuracy)
+    console.print(_function_table(summary))
+    console.print(resource_table(synth, list(synth["total"])))
 
 
 def _table(title: str, left: list[str], right: list[str]) -> Table:
@@ -162,36 +165,11 @@ def _function_table(summary: dict[str, Any]) -> Table:
     return table
 
 
-def _hardware_table(summary: dict[str, Any]) -> Table:
-    families = list(summary["total"])
-    right = [*families, "FF", "DSP", "BRAM", "MHz", "cycles", "operator"]
-    table = _table("hardware: LUTs a lane of the whole unit, MHz on ECP5-6", ["site", "kind"], right)
-    for s in summary["sites"]:
-        tops = [s["resources"][family]["top"] for family in families]
-        table.add_row(
-            s["site"],
-            s["realization"],
-            *(f"{s['resources'][family]['lut_per_lane']:g}" for family in families),
-            str(tops[0]["ff"]),
-            str(sum(top["dsp"] for top in tops)),
-            str(sum(top["bram"] for top in tops)),
-            "-" if s["fmax_mhz"] is None else f"{s['fmax_mhz']['median']:.0f}",
-            str(s["latency_cycles"]),
-            "-" if s["operator_lut"] is None else f"{s['operator_lut']:g}",
-        )
-    totals = [summary["total"][family] for family in families]
-    sums = [f"{total['lut_per_lane']:g}" for total in totals]
-    spent = [str(sum(total[kind] for total in totals)) for kind in ("dsp", "bram")]
-    table.add_section()
-    table.add_row("total", "", *sums, str(totals[0]["ff"]), *spent, "", "", "")
-    return table
-
-
 def _report(run: RunDir) -> None:
     summary = summarize(run)
     write_json(run.report / "summary.json", summary)
     draw_sites(run, run.report / "figures" / "sites.png")
-    show(summary, table_console())
+    show(summary, read_json(run.synth / "synth.json"), table_console())
     print(f"all figures: {run.report / 'summary.json'}, picture: {run.report / 'figures' / 'sites.png'}")
 
 
