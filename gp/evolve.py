@@ -243,8 +243,9 @@ STAGE = Stage(
     inputs=lambda run: [run.captures, run.capture_stats],
     outputs=_outputs,
     body=evolve_run,
-    after="capture",
 )
 
 if __name__ == "__main__":
-    raise SystemExit(STAGE.main())
+    from gp.command import main
+
+    raise SystemExit(main())

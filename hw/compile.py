@@ -63,3 +63,9 @@ def compile_formula(
         fmax_mhz=fmax_mhz,
     )
     return body, [chosen, *(r for r in found if r.kind != chosen.kind)]
+
+
+if __name__ == "__main__":
+    from hw.command import main
+
+    raise SystemExit(main())

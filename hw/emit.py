@@ -176,7 +176,6 @@ STAGE = Stage(
     inputs=_inputs,
     outputs=_outputs,
     body=_emit_run,
-    after="evolve",
 )
 
 if __name__ == "__main__":

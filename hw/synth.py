@@ -203,7 +203,6 @@ STAGE = Stage(
     inputs=_inputs,
     outputs=lambda run: [run.synth / "synth.json"],
     body=_measure_run,
-    after="hdl",
 )
 
 if __name__ == "__main__":

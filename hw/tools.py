@@ -83,7 +83,7 @@ class Tool:
             ToolError: It is missing, too old or does not start.
         """
         chosen = os.environ.get(self.variable, "") if self.variable else ""
-        wanted = f"{self.name} must be {self.minimum or 'any version'}{' or later' if self.minimum else ''}"
+        wanted = f"{self.name} must be {self.minimum + ' or later' if self.minimum else 'installed'}"
         place = self._given(chosen) if chosen else self._own() or self._on_path()
         if place is None:
             where = f" ({self.variable}={chosen})" if chosen else ""

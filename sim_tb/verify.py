@@ -134,7 +134,6 @@ STAGE = Stage(
     inputs=_inputs,
     outputs=_outputs,
     body=verify_run,
-    after="hdl",
 )
 
 

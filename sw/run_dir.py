@@ -35,11 +35,11 @@ class RunDir:
         Raises:
             InputError: It cannot be written.
         """
-        root = Path(config.runs_dir) / config.name
-        make_folder(root)
-        run = cls(root, config)
-        write_text(root / "config.toml", tomli_w.dumps(config.to_dict()))
-        return run
+        return cls(make_folder(Path(config.runs_dir) / config.name), config)
+
+    def keep_config(self) -> None:
+        """Write the configuration beside what was made with it, as ``config.toml``."""
+        write_text(self.root / "config.toml", tomli_w.dumps(self.config.to_dict()))
 
     @property
     def original(self) -> Path:

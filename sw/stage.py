@@ -39,8 +39,6 @@ class Stage:
     """Files that it leaves; they may depend on the inputs."""
     body: Callable[[RunDir], None]
     """The work; writes every output atomically."""
-    after: str = ""
-    """The stage that makes its inputs."""
 
     def missing(self, run: RunDir) -> list[Path]:
         """Input files that are not there."""
@@ -62,17 +60,19 @@ class Stage:
         """Do the work unless its result is there already; say whether anything was done.
 
         Raises:
-            InputError: An input file is missing; the message names the stage that makes it.
+            InputError: An input file is missing; the message says how to get it.
         """
         for path in self.missing(run):
-            hint = f"run 'normforge {self.after}' first" if self.after else "it is not there"
-            raise InputError(f"stage '{self.name}' needs '{path}'; {hint}")
+            first = f"; 'normforge {self.name} CONFIG --missing' first runs what makes it"
+            hint = first if path.is_relative_to(run.root) else ""
+            raise InputError(f"stage '{self.name}' needs '{path}', which is not there{hint}")
         stamp = self._stamp(run)
         wanted = self._fingerprint(run)
         if not force and stamp.exists() and read_json(stamp) == wanted | self._made(run):
             return False
         stamp.unlink(missing_ok=True)
         self.body(run)
+        run.keep_config()
         write_json(stamp, wanted | self._made(run))
         return True
 

@@ -50,7 +50,7 @@ def test_digest_follows_only_its_sections(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (SMALL + "[evolve]\ngeneratons = 3", r"'evolve\.generatons'; did you mean 'generations'\?"),
+        (SMALL + "[evolve]\ngeneratons = 3", r"'evolve\.generatons'; did you mean 'evolve\.generations'\?"),
         (SMALL + "[evolve]\nzzz = 3", r"unknown configuration key 'evolve\.zzz'; there are: population, "),
         ("nmae = 'x'\n" + SMALL, r"unknown configuration key 'nmae'; did you mean 'name'\?"),
         ("", r"configuration lacks the key 'model'"),

@@ -237,7 +237,7 @@ def test_stage_takes_input_formats_from_the_capture(tmp_path):
 
 
 def test_stage_wants_the_capture_first(tmp_path):
-    with pytest.raises(InputError, match="run 'normforge capture' first"):
+    with pytest.raises(InputError, match=r"stage 'evolve' needs '.*captures\.npz', which is not there"):
         STAGE.run(run_of(tmp_path))
 
 

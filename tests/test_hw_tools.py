@@ -76,7 +76,7 @@ def test_the_path_is_searched_last(tool: Tool, tmp_path: Path, monkeypatch: pyte
 
 def test_the_simulator_needs_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    message = "^Perl must be any version, not missing; install it with your system's packages$"
+    message = "^Perl must be installed, not missing; install it with your system's packages$"
     with pytest.raises(ToolError, match=message):
         require_simulator()
 

@@ -140,6 +140,11 @@ def test_wild_constants_and_formats_are_realised_all_the_same(text, input, outpu
     assert np.array_equal(interpret.table(made.program), expected)
 
 
+@pytest.mark.parametrize(("text", "input", "output"), [("x**2", "u8.0", "u16.0"), ("100*x", "s8.0", "s16.0")])
+def test_operators_reach_as_far_as_the_output(text, input, output):
+    assert realize(parse(text), S(input), S(output), kind="operator").max_ulp == 0
+
+
 def test_what_nothing_can_realise_is_said():
     with pytest.raises(
         InputError, match=r"has no realisation from s20\.10 to s8\.5 that is at most 0 ulp off"

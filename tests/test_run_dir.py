@@ -10,8 +10,10 @@ from sw.run_dir import RunDir, atomic, make_folder, read_json, unit_name, write_
 CONFIG = from_dict({"name": "mine", "model": {"name": "vit"}})
 
 
-def test_create_keeps_the_configuration():
+def test_a_configuration_that_is_kept_reads_back():
     run = RunDir.create(CONFIG)
+    assert not list(run.root.iterdir())
+    run.keep_config()
     assert from_dict(tomllib.loads((run.root / "config.toml").read_text())) == CONFIG
 
 

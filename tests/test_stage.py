@@ -25,7 +25,6 @@ def copying_stage(sections=()):
         inputs=lambda run: [run.root / "in"],
         outputs=lambda run: [run.root / "out"],
         body=copy,
-        after="write",
     )
 
 
@@ -83,9 +82,9 @@ def test_the_digest_of_code_is_of_its_source(tmp_path, monkeypatch):
 def test_inputs_may_lie_outside_the_run(tmp_path):
     outside = tmp_path / "weights.pth"
     stage, run = copying_stage(), make()
-    stage = dataclasses.replace(stage, inputs=lambda run: [run.root / "in", outside], after="")
+    stage = dataclasses.replace(stage, inputs=lambda run: [run.root / "in", outside])
     write_text(run.root / "in", "a")
-    with pytest.raises(InputError, match=r"stage 'copy' needs '.*weights\.pth'; it is not there"):
+    with pytest.raises(InputError, match=r"stage 'copy' needs '.*weights\.pth', which is not there$"):
         stage.run(run)
     outside.write_text("1")
     assert stage.run(run)
@@ -101,9 +100,11 @@ def test_a_section_that_a_stage_does_not_read_is_no_reason():
     assert not stage.run(make(generations=2))
 
 
-def test_a_missing_input_names_the_stage_that_makes_it():
-    with pytest.raises(InputError, match=r"stage 'copy' needs 'runs/mine/in'; run 'normforge write' first"):
+def test_a_missing_input_is_named():
+    rule = r"stage 'copy' needs 'runs/mine/in', which is not there; 'normforge copy CONFIG --missing' "
+    with pytest.raises(InputError, match=rule):
         copying_stage().run(make())
+    assert not (make().root / "config.toml").exists()
 
 
 def test_a_stage_that_fails_is_not_done():
@@ -121,7 +122,6 @@ def test_a_stage_that_fails_is_not_done():
         inputs=stage.inputs,
         outputs=stage.outputs,
         body=fail,
-        after="write",
     )
     with pytest.raises(InputError):
         broken.run(run, force=True)

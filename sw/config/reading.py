@@ -90,7 +90,8 @@ def _build(cls: type, body: Any, where: str) -> Any:
         name = f"{where}.{key}" if where else key
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known)}"
+            near = f"{where}.{close[0]}" if close and where else "".join(close)
+            hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(known)}"
             raise InputError(f"unknown configuration key '{name}'; {hint}")
         values[key] = _convert(hints[key], value, name)
     for name, f in known.items():

@@ -186,7 +186,6 @@ STAGE = Stage(
     inputs=_inputs,
     outputs=lambda run: [run.report / "summary.json", run.report / "figures" / "sites.png"],
     body=_report,
-    after="synth",
 )
 
 if __name__ == "__main__":

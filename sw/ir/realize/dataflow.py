@@ -12,7 +12,7 @@ from sw.ir.build import Builder, Wire
 from sw.ir.csd import times
 from sw.ir.errors import InputError
 from sw.ir.expr import NUMPY_OPS, interpret_expr
-from sw.ir.formats import FloatArray, IntArray
+from sw.ir.formats import FixedFormat, FloatArray, IntArray
 from sw.ir.program import Program
 from sw.ir.realize.rounding import half_even
 from sw.ir.realize.target import NotApplicableError, Target, address
@@ -24,7 +24,8 @@ _ADDRESS_BITS = 11
 _LONGEST_SCAN = 1 << 17
 """Argument codes looked at when a table's domain is sought."""
 _VALUE_BITS = 12
-"""Intermediate values saturate at +-2^12: wild tails must not widen every wire behind them."""
+"""Intermediate values saturate at +-2^12, or beyond the output's range where that is wider: wild tails
+must not widen every wire behind them."""
 _CONSTANT_BITS = 14
 _LARGEST_CONSTANT = Fraction(2) ** 30
 
@@ -68,24 +69,24 @@ def plan(target: Target) -> Program:
 
 
 def _pipeline(b: Builder, target: Target, guard: int) -> Wire:
-    nodes = _Nodes(b, target.output.frac + guard)
+    nodes = _Nodes(b, target.output.frac + guard, target.output)
     x = Fixed(b.x, target.input.frac)
     result = interpret_expr(target.expr, x, nodes.constant, nodes.table())
     rounded = half_even(b, result.wire, result.frac - target.output.frac)
     return b.clamp(rounded, target.output.min_raw, target.output.max_raw)
 
 
-def _saturation(frac: int) -> int:
-    """2^12 as a wire with ``frac`` fraction bits."""
-    return 1 << max(0, frac + _VALUE_BITS)
-
-
 class _Nodes:
     """How each operation of an expression becomes wires, with ``frac`` fraction bits to work with."""
 
-    def __init__(self, b: Builder, frac: int) -> None:
+    def __init__(self, b: Builder, frac: int, output: FixedFormat) -> None:
         self.b = b
         self.frac = frac
+        self.value_bits = max(_VALUE_BITS, output.width - output.frac + 1)
+
+    def _saturation(self, frac: int) -> int:
+        """The largest intermediate value as a wire with ``frac`` fraction bits."""
+        return 1 << max(0, frac + self.value_bits)
 
     def table(self) -> dict[str, Callable[..., Fixed]]:
         unary = ("tanh", "sigmoid", "erf", "exp", "log", "sqrt", "atan", "sin")
@@ -127,7 +128,7 @@ class _Nodes:
             if lo == hi:
                 frac = variable.frac + factor.frac
                 # What saturates anyway need not be multiplied in full width.
-                reach = _saturation(frac) // max(1, abs(lo)) + 1
+                reach = self._saturation(frac) // max(1, abs(lo)) + 1
                 product = times(self.b, self.b.clamp(variable.wire, -reach, reach), lo)
                 return self._trimmed(Fixed(product, frac))
         return self._trimmed(Fixed(self.b.mul(p.wire, q.wire), p.frac + q.frac))
@@ -170,7 +171,7 @@ class _Nodes:
         middle = 0.5 if drop else 0.0
         with np.errstate(all="ignore"):
             real = function(np.ldexp(codes + middle, drop - p.frac))
-        limit = 2.0 ** (self.frac + _VALUE_BITS)
+        limit = 2.0 ** (self.frac + self.value_bits)
         scaled = np.nan_to_num(np.ldexp(real, self.frac), nan=0.0, posinf=limit, neginf=-limit)
         entries = np.rint(np.clip(scaled, -limit, limit)).astype(np.int64)
         changes = np.flatnonzero(np.diff(entries))
@@ -187,5 +188,5 @@ class _Nodes:
         """Without fraction bits beyond the working number, and saturated at +-2^12."""
         drop = max(0, p.frac - self.frac)
         wire, frac = self.b.shr(p.wire, drop), p.frac - drop
-        limit = _saturation(frac)
+        limit = self._saturation(frac)
         return Fixed(self.b.clamp(wire, -limit, limit), frac)

@@ -1,0 +1,85 @@
+"""``normforge evolve`` and ``python -m gp.evolve``: the arguments, and what they start."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sw.ir.errors import InputError
+from sw.stage import add_run_arguments, guarded, open_run, report_run
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """A run's arguments, and those of ``--pairs``, which needs no run."""
+    add_run_arguments(parser, config_optional=True)
+    parser.add_argument("--pairs", type=Path, metavar="FILE.npz", help="<site>_x and <site>_y arrays")
+    parser.add_argument("-o", dest="folder", type=Path, metavar="DIR", help="where results go (with --pairs)")
+    parser.add_argument("--in", dest="input", metavar="FORMAT", help="input format, such as s16.11")
+    parser.add_argument("--out", dest="output", metavar="FORMAT", help="output format, such as s8.5")
+    parser.add_argument("--in-width", type=int, default=16, metavar="BITS")
+    parser.add_argument("--out-width", type=int, default=8, metavar="BITS")
+    parser.add_argument("--generations", type=int, metavar="N", help="generations a site")
+    parser.add_argument("--budget", type=float, metavar="SECONDS", help="wall-clock cap a site")
+    parser.add_argument("--jobs", type=int, metavar="N", help="worker processes; 0: one a core")
+
+
+def evolve(args: argparse.Namespace, run_stage: Callable[[argparse.Namespace], int]) -> int:
+    """Evolve for a run, by ``run_stage``, or for pairs.
+
+    Raises:
+        InputError: Not exactly one of CONFIG and ``--pairs``, or options that do not go with it.
+    """
+    if (args.pairs is None) == (args.config is None):
+        raise InputError("evolve must be given either a CONFIG or --pairs FILE.npz")
+    if args.pairs is not None:
+        return _evolve_pairs(args)
+    alone = {"-o": args.folder, "--in": args.input, "--out": args.output}
+    for option, value in alone.items():
+        if value is not None:
+            raise InputError(f"{option} must come with --pairs; a run takes formats from its configuration")
+    settings = {"generations": args.generations, "budget_s": args.budget, "jobs": args.jobs}
+    args.overrides += [f"evolve.{k}={v}" for k, v in settings.items() if v is not None]
+    return run_stage(args)
+
+
+def _evolve_pairs(args: argparse.Namespace) -> int:
+    from gp.evolve import evolve_pairs
+
+    if args.folder is None:
+        raise InputError("evolve --pairs must be given a folder for its results, -o DIR")
+    if args.overrides:
+        raise InputError("--set must come with a CONFIG; evolve --pairs has options of its own")
+    run = evolve_pairs(
+        args.pairs,
+        args.folder,
+        input=args.input,
+        output=args.output,
+        in_width=args.in_width,
+        out_width=args.out_width,
+        generations=args.generations,
+        budget_s=args.budget or 0.0,
+        seed=args.seed or 0,
+        jobs=args.jobs or 0,
+    )
+    for site, entry in run.read_functions().items():
+        share = entry["r2_fixed"] / entry["ceiling"] if entry["ceiling"] > 0 else 0.0
+        fit = f"R2 {entry['r2_fixed']:.4f} ({100 * share:.1f} % of the ceiling)"
+        cost = f"{entry['realization']}, about {entry['price_lut6']:.0f} LUT6"
+        print(f"{site}: {entry['expression']}  {fit}  {cost}")
+    print(f"functions: {run.functions}")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The script: what ``normforge evolve`` does, without its ``--missing``."""
+    from gp.evolve import STAGE
+
+    parser = argparse.ArgumentParser(description=STAGE.help)
+    add_arguments(parser)
+    args = parser.parse_args(argv)
+
+    def run_stage(args: argparse.Namespace) -> int:
+        return report_run(STAGE, open_run(args), force=args.force)
+
+    return guarded(lambda: evolve(args, run_stage), debug=args.debug)
