@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
+from sw.ir import interpret
 from sw.ir.formats import IntArray
 from sw.ir.parse import parse
 from sw.ir.program import Program
+from sw.model import reference
 from sw.model.reference import FloatPath, UnitModule, float_path_differences
 
 SHOWN = 8
 
 
 def module_codes(program: Program, codes_raw: IntArray) -> IntArray:
-    """What the PyTorch module of a unit makes of input codes, int64."""
-    out_raw = UnitModule(program).codes(torch.from_numpy(codes_raw))
-    return np.asarray(out_raw.numpy(), dtype=np.int64)
+    """What the PyTorch module of a unit makes of input codes, int64, given as real values as in the model.
+
+    Besides the code's own value it gets one on either side that rounds to it: half a code away, a tie,
+    where the code is even, a quarter of a code where it is odd. If any of the three comes out as something
+    else than the interpreter's code, that is what is returned.
+    """
+    module = UnitModule(program)
+    wanted_raw = interpret.run(program, codes_raw)
+    out_raw = reference.module_codes(module, codes_raw)
+    reach = np.where(codes_raw % 2 == 0, 0.5, 0.25)
+    for values in (codes_raw - reach, codes_raw + reach):
+        out_raw = np.where(out_raw == wanted_raw, reference.module_codes(module, values), out_raw)
+    return out_raw
 
 
 def float_path(expression: str, program: Program, *, max_ulp: int) -> FloatPath:

@@ -6,7 +6,15 @@ from PIL import Image
 
 from sw.config import DataConfig
 from sw.ir.errors import InputError
-from sw.model.data import DIGITS_TEST, input_size, jitter, load_splits, preprocessing_of
+from sw.model.data import (
+    DIGITS_TEST,
+    TensorImages,
+    input_size,
+    jitter,
+    limit_to,
+    load_splits,
+    preprocessing_of,
+)
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning:torchvision.*", "ignore::DeprecationWarning:timm.*"
@@ -58,8 +66,15 @@ def test_digits_are_normalised(vit):
     images, labels = everything(load_splits(DataConfig(), vit).train)
     assert images.shape[1:] == (1, 8, 8)
     assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
-    assert abs(float(images.mean())) < 0.02
-    assert abs(float(images.std()) - 1) < 0.02
+
+
+@pytest.mark.parametrize("split_seed", [0, 1])
+def test_digits_are_normalised_without_a_look_at_the_test_split(vit, split_seed):
+    splits = load_splits(DataConfig(split_seed=split_seed), vit)
+    seen = torch.cat([everything(part)[0] for part in (splits.train, splits.calibration)]).double()
+    assert abs(float(seen.mean())) < 1e-7
+    assert abs(float(seen.std(correction=0)) - 1) < 1e-7
+    assert splits.train.background == pytest.approx(float(seen.min()))
 
 
 def test_division_depends_on_split_seed_alone(vit):
@@ -79,11 +94,26 @@ def test_seeded_batches_are_shuffled_augmented_and_repeatable(vit):
 def test_jitter_keeps_a_centred_blob_near_its_place():
     images = torch.zeros(64, 1, 8, 8)
     images[:, :, 3:5, 3:5] = 1.0
-    moved = jitter(images, torch.Generator().manual_seed(0))
+    moved = jitter(images, torch.Generator().manual_seed(0), 0.0)
     mass = (moved - moved.amin(dim=(1, 2, 3), keepdim=True))[:, 0]
     across = (mass * torch.arange(8.0)).sum(dim=(1, 2)) / mass.sum(dim=(1, 2))
     assert moved.shape == images.shape
     assert (across - 3.5).abs().max() <= 1.5
+
+
+def test_what_comes_in_from_beyond_the_edge_is_background():
+    flat = TensorImages(torch.full((64, 1, 8, 8), -3.0), torch.zeros(64).long(), 64, background=-3.0)
+    images, _ = next(flat.batches(seed=0))
+    torch.testing.assert_close(images, flat.images)
+
+
+def test_asking_for_more_calibration_images_than_there_are_says_so(vit, capsys):
+    calibration = load_splits(DataConfig(calibration_images=60), vit).calibration
+    assert limit_to(calibration, 60, "capture") == 60
+    assert capsys.readouterr().out == ""
+    assert limit_to(calibration, 61, "capture") == 60
+    expected = "capture uses 60 images: all that data.calibration_images sets aside\n"
+    assert capsys.readouterr().out == expected
 
 
 def test_too_many_calibration_images_wrong(vit):
@@ -119,6 +149,17 @@ def test_folder_batches_repeat_with_the_seed(vit, folder):
     assert not torch.equal(first, other)
 
 
+def test_first_few_of_a_folder_hold_every_class(vit, folder):
+    """Files lie class by class; a refit on the first images must not see the first class alone."""
+    config = DataConfig(dataset="imagefolder", root=str(folder), calibration_images=4)
+    splits = load_splits(config, vit)
+    labels = torch.cat([labels for _, labels in splits.train.batches()])
+    assert labels.tolist() != sorted(labels.tolist())
+    assert set(torch.cat([labels for _, labels in splits.train.batches(limit=4)]).tolist()) == {0, 1}
+    again = torch.cat([labels for _, labels in load_splits(config, vit).train.batches()])
+    assert torch.equal(labels, again)
+
+
 def test_missing_folder_wrong(vit, tmp_path):
     config = DataConfig(dataset="imagefolder", root=str(tmp_path / "nowhere"))
     with pytest.raises(
@@ -142,8 +183,36 @@ def test_differing_classes_wrong(vit, folder):
 
 
 def test_unknown_data_set_wrong(vit):
-    with pytest.raises(InputError, match=r"^data set 'tfds/no_such_set' \(train\) cannot be opened: "):
-        load_splits(DataConfig(dataset="tfds/no_such_set"), vit)
+    with pytest.raises(InputError, match=r"^data set 'torch/no_such_set' \(train\) cannot be opened: "):
+        load_splits(DataConfig(dataset="torch/no_such_set", root="."), vit)
+
+
+@pytest.mark.parametrize("name", ["torch/cifar10", "torch/imagenet", "torch/folder", "hfds/cifar10"])
+def test_data_set_that_is_not_there_wrong(vit, name, tmp_path):
+    with pytest.raises(InputError, match=rf"^data set '{name}' \(train\) cannot be opened: "):
+        load_splits(DataConfig(dataset=name, root=str(tmp_path / "nowhere")), vit)
+
+
+def test_torchvision_data_set_without_a_folder_wrong(vit):
+    with pytest.raises(
+        InputError, match=r"^data.root must be the folder of data set 'torch/cifar10', not ''$"
+    ):
+        load_splits(DataConfig(dataset="torch/cifar10"), vit)
+
+
+@pytest.mark.parametrize("name", ["tfds/cifar10", "wds/pictures", "hfids/cifar10", "TFDS/cifar10"])
+def test_stream_wrong(vit, name):
+    rule = r"^data.dataset must be digits, imagefolder or a timm data set with an index \(torch/cifar10, "
+    with pytest.raises(InputError, match=rf"{rule}hfds/...\), not the stream '{name}'$"):
+        load_splits(DataConfig(dataset=name), vit)
+
+
+def test_data_set_with_an_index_is_divided(vit, folder):
+    (folder / "val").rename(folder / "validation")
+    config = DataConfig(dataset="torch/folder", root=str(folder), calibration_images=4)
+    splits = load_splits(config, vit)
+    assert [len(s) for s in (splits.train, splits.calibration, splits.test)] == [8, 4, 4]
+    assert everything(splits.train)[0].shape == (8, 3, 32, 32)
 
 
 def test_input_size_is_what_the_model_was_built_for(vit):

@@ -1,6 +1,7 @@
 """Which affines fold, into what, and that folding leaves the logits as they were."""
 
 import copy
+from functools import partial
 
 import pytest
 import timm
@@ -62,6 +63,13 @@ def test_folds_exactly_into_every_consumer(name, kwargs, expected):
         expected_logits, logits = (m(images.double()) for m in (reference, folded))
     assert (logits - expected_logits).abs().max() <= 1e-9 * expected_logits.abs().max()
     assert all((folded.get_submodule(s).weight == 1).all() for s in plans)
+
+
+@pytest.mark.parametrize("parts", [{"bias": False}, {"elementwise_affine": False}])
+def test_norms_without_affine_or_bias_fold_too(parts):
+    plans = plan_folds(build("vit_tiny_patch16_224", norm_layer=partial(nn.LayerNorm, **parts)))
+    assert list(plans) == ["blocks.0.norm1", "blocks.0.norm2", "norm"]
+    assert all(plan.foldable for plan in plans.values()), plans
 
 
 REFUSALS = [

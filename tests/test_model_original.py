@@ -1,12 +1,19 @@
+import dataclasses
+from pathlib import Path
+
 import pytest
 import timm
 import torch
 
-from sw.config import ModelConfig
+from sw.config import ModelConfig, TrainConfig, from_dict
 from sw.ir.errors import InputError
-from sw.model.original import create, merge_separate_biases
+from sw.model import original
+from sw.model.original import STAGE, create, merge_separate_biases
+from sw.model.weights import save_weights
+from sw.run_dir import RunDir
 
 SMALL = {"img_size": 32, "depth": 1, "embed_dim": 16, "num_heads": 2, "num_classes": 5}
+TINY = SMALL | {"img_size": 8, "patch_size": 4, "in_chans": 1, "num_classes": 10}
 
 
 def test_unknown_model_wrong():
@@ -38,3 +45,39 @@ def test_separate_biases_merge_without_a_change_of_logits(name):
         after = model(images)
     torch.testing.assert_close(after, before)
     assert "blocks.0.attn.q_bias" not in model.state_dict()
+
+
+@pytest.fixture
+def from_checkpoint(tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / "w.safetensors"
+    save_weights(path, timm.create_model("vit_tiny_patch16_224", **TINY))
+    settings = {"name": "vit_tiny_patch16_224", "kwargs": TINY, "checkpoint": str(path)}
+    return RunDir.create(from_dict({"runs_dir": str(tmp_path), "model": settings}))
+
+
+def test_another_checkpoint_in_the_same_place_is_loaded(from_checkpoint):
+    run = from_checkpoint
+    assert STAGE.run(run) is True
+    assert STAGE.run(run) is False
+    before = run.original.read_bytes()
+    save_weights(Path(run.config.model.checkpoint), timm.create_model("vit_tiny_patch16_224", **TINY))
+    assert STAGE.run(run) is True
+    assert run.original.read_bytes() != before
+
+
+def test_missing_checkpoint_wrong(from_checkpoint):
+    STAGE.run(from_checkpoint)
+    Path(from_checkpoint.config.model.checkpoint).unlink()
+    with pytest.raises(InputError, match=r"^checkpoint '.*w.safetensors' does not exist$"):
+        STAGE.run(from_checkpoint)
+
+
+def test_training_does_not_go_on_from_another_checkpoint(from_checkpoint, monkeypatch):
+    keys = []
+    monkeypatch.setattr(original, "fit", lambda *_, key, **__: keys.append(key))
+    run = RunDir.create(dataclasses.replace(from_checkpoint.config, train=TrainConfig(epochs=1)))
+    STAGE.run(run)
+    save_weights(Path(run.config.model.checkpoint), timm.create_model("vit_tiny_patch16_224", **TINY))
+    STAGE.run(run)
+    assert len(set(keys)) == 2

@@ -2,13 +2,15 @@ import numpy as np
 import pytest
 import torch
 
+from sim_tb import pytorch
 from sw.ir import interpret
 from sw.ir.build import Builder
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
 from sw.ir.realize import realize
+from sw.ir.refmap import reference_map
 from sw.model.quantizers import quantize_real
-from sw.model.reference import UnitModule, float_path_differences
+from sw.model.reference import UnitModule, float_path_differences, module_codes
 from sw.model.scalar_norm import evaluate
 
 INPUT, OUTPUT = FixedFormat.parse("s12.8"), FixedFormat.parse("s8.5")
@@ -30,6 +32,63 @@ def test_codes_are_the_programs_on_every_code(program):
     codes = INPUT.codes()
     expected = interpret.run(program, codes)
     assert np.array_equal(UnitModule(program).codes(torch.from_numpy(codes)).numpy(), expected)
+
+
+def halfway(form):
+    """Values between all codes and beyond both ends, in codes, and the codes that they round to."""
+    values = np.arange(form.min_raw - 2, form.max_raw + 2, 0.25)
+    return values, form.quantize(values * form.step)
+
+
+def is_sound(unit, program):
+    """Whether a module gives the program's codes for every code, and for what lies between and beyond."""
+    values, codes = halfway(program.input)
+    every = program.input.codes()
+    return np.array_equal(module_codes(unit, every), interpret.run(program, every)) and np.array_equal(
+        module_codes(unit, values), interpret.run(program, codes)
+    )
+
+
+def test_module_run_as_in_a_model_gives_the_programs_codes(program):
+    assert is_sound(UnitModule(program), program)
+    assert is_sound(UnitModule(program, FORMULA), program)
+
+
+def test_module_with_a_shifted_table_is_caught(program):
+    unit = UnitModule(program)
+    unit.table = unit.table.roll(1)
+    assert not np.array_equal(module_codes(unit, INPUT.codes()), interpret.run(program, INPUT.codes()))
+
+
+def test_module_with_a_wrong_output_step_is_caught(program):
+    class Halved(UnitModule):
+        def forward(self, x):
+            return super().forward(x) / 2
+
+    assert not is_sound(Halved(program), program)
+
+
+@pytest.mark.parametrize(
+    "rounding", [lambda v: torch.floor(v + 0.5), torch.trunc, lambda v: torch.ceil(v - 0.5)]
+)
+def test_module_with_another_rounding_is_caught(rounding, monkeypatch, program):
+    def quantize(self, x):
+        scaled = rounding(x * 2.0**self.input.frac)
+        return scaled.clamp(self.input.min_raw, self.input.max_raw).long()
+
+    monkeypatch.setattr(UnitModule, "quantize", quantize)
+    assert not is_sound(UnitModule(program), program)
+    # what the check of a generated unit calls finds it too
+    assert not np.array_equal(pytorch.module_codes(program, INPUT.codes()), interpret.table(program))
+
+
+@pytest.mark.parametrize("wide", ["s30.11", "u24.3"])
+def test_codes_too_wide_for_float32_come_back_whole(wide):
+    form = FixedFormat.parse(wide)
+    narrow = FixedFormat.parse("s8.0")
+    values = np.linspace(form.min_raw, form.max_raw, 256).astype(np.int64)
+    program = table_program(values, narrow, form)
+    assert np.array_equal(module_codes(UnitModule(program), narrow.codes()), values)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -96,6 +155,47 @@ def test_ties_are_listed_and_not_counted_as_differences():
     assert path.differences == ()
     assert len(path.ties) == 256
     assert all(code % 4 == 1 for code in path.ties)
+
+
+def planted(text, error):
+    """The float path of a program x -> half of it that is off by ``error`` at every odd code, a near tie."""
+    fine, coarse = FixedFormat.parse("s8.1"), FixedFormat.parse("s8.0")
+    expr = parse(text)
+    values = reference_map(expr, fine, coarse)
+    odd = fine.codes() % 2 == 1
+    values[odd] = np.clip(values[odd] + error, coarse.min_raw, coarse.max_raw)
+    return float_path_differences(expr, table_program(values, fine, coarse))
+
+
+@pytest.mark.parametrize("text", ["x + 4e-10", "x - 4e-10", "x + 1e-13"])
+@pytest.mark.parametrize("error", [1, -1])
+def test_what_float64_can_tell_from_a_tie_is_no_tie(text, error):
+    path = planted(text, error)
+    assert len(path.differences) == 128
+    assert path.ties == ()
+
+
+@pytest.mark.parametrize("error", [1, -1])
+def test_tie_excuses_only_the_code_on_its_other_side(error):
+    path = planted("x", error)
+    odd = np.arange(-127, 128, 2)
+    even_below = np.floor(odd / 2) % 2 == 0  # the tie rounds down, and only up is its other side
+    allowed = even_below if error == 1 else ~even_below
+    assert path.ties == tuple(odd[allowed])
+    assert path.differences == tuple(odd[~allowed])
+
+
+def test_tie_that_float64_misses_by_cancellation_is_excused():
+    # exactly x, but float64 loses 1e9 * 2^-53, far more than a rounding of x
+    path = planted("(x/3 + 1e9) - 1e9 - x/3 + x", 0)
+    assert path.differences == ()
+    assert len(path.ties) > 0
+
+
+def test_bound_that_says_nothing_excuses_nothing():
+    path = planted("(x/3 + 1e17) - 1e17 - x/3 + x", 0)
+    assert path.ties == ()
+    assert len(path.differences) > 0
 
 
 def test_two_codes_off_is_no_tie():

@@ -53,12 +53,20 @@ def test_pre_affine_and_affine_make_the_norm_again(norm, shape):
     x = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         norm.weight.copy_(torch.linspace(-1, 2, 6))
-    weight, bias = affine(norm)
+    weight, bias = affine(norm, norm.weight)
     y = pre_affine(x, norm).movedim(channel_dim(norm), -1) * weight + bias
     torch.testing.assert_close(y.movedim(-1, channel_dim(norm)), norm(x))
 
 
 def test_norm_without_affine_has_ones_and_zeros():
-    weight, bias = affine(nn.LayerNorm(3, elementwise_affine=False))
+    like = nn.Parameter(torch.zeros(2, 2, dtype=torch.float64))
+    weight, bias = affine(nn.LayerNorm(3, elementwise_affine=False), like)
     assert weight.tolist() == [1, 1, 1]
     assert bias.tolist() == [0, 0, 0]
+    assert weight.dtype == bias.dtype == torch.float64
+    assert not weight.requires_grad
+
+
+def test_norm_without_bias_has_zeros_of_its_weights_type():
+    weight, bias = affine(nn.LayerNorm(3, bias=False).double(), torch.zeros(1))
+    assert weight.dtype == bias.dtype == torch.float64

@@ -1,5 +1,7 @@
 """The model stages one after the other, on digits and on local checkpoints with an image folder."""
 
+import dataclasses
+import functools
 import json
 
 import numpy as np
@@ -193,9 +195,46 @@ def test_program_of_another_format_wrong(digits, tmp_path):
         digits.functions.write_text(kept)
 
 
+def test_keys_of_verify_alone_are_no_reason_to_quantize_again(digits):
+    def with_verify(**keys):
+        return RunDir(digits.root, from_dict(digits.config.to_dict() | {"verify": keys}))
+
+    quantize.STAGE.run(digits)
+    assert quantize.STAGE.run(with_verify(replay_images=3, stall_beats=7, jobs=1)) is False
+    assert quantize.STAGE.is_stale(with_verify(replay_images=2))
+
+
+def test_align_gives_the_same_files_from_the_same_inputs(digits, tmp_path):
+    again = open_run(tmp_path)
+    for path in align.STAGE.inputs(digits):
+        copy = again.root / path.relative_to(digits.root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    torch.manual_seed(99)  # what was drawn before must not matter
+    align.STAGE.run(again)
+    for path in align.STAGE.outputs(digits):
+        assert path.read_bytes() == (again.root / path.relative_to(digits.root)).read_bytes(), path.name
+
+
+def test_capped_numbers_of_calibration_images_are_said_once(tmp_path, capsys):
+    run = open_run(
+        tmp_path,
+        data={"calibration_images": 40},
+        train={"epochs": 1},
+        align={"epochs": 0},
+        capture={"pairs": 2000, "images": 64},
+        quantize={"calibration_images": 64},
+    )
+    run_all(run)
+    said = capsys.readouterr().out
+    for stage in ("capture", "quantize"):
+        assert said.count(f"{stage} uses 40 images: all that data.calibration_images sets aside\n") == 1
+    assert read_json(run.capture_stats)["images"] == 40
+
+
 def test_missing_functions_name_the_stage_that_makes_them(tmp_path):
     run = open_run(tmp_path)
-    with pytest.raises(InputError, match="run 'normforge train' first"):
+    with pytest.raises(InputError, match=r"original\.safetensors', which is not there"):
         capture.STAGE.run(run)
 
 
@@ -272,6 +311,18 @@ def test_checkpoint_that_does_not_fit_wrong(tmp_path):
         InputError, match=r"must fit the model; it lacks 'blocks.1.norm1.weight' \(\d+ keys do not fit\)"
     ):
         original.STAGE.run(open_run(tmp_path, model=settings))
+
+
+def test_norms_without_affine_go_all_the_way(tmp_path, monkeypatch):
+    build = original.create
+    plain = functools.partial(torch.nn.LayerNorm, elementwise_affine=False)
+
+    def without_affine(config):
+        return build(dataclasses.replace(config, kwargs=config.kwargs | {"norm_layer": plain}))
+
+    monkeypatch.setattr(original, "create", without_affine)
+    run = run_all(open_run(tmp_path, train={"epochs": 1}, align={"epochs": 1}))
+    assert len(run.read_functions()) == 5
 
 
 def test_stage_as_a_script_says_one_line_and_ends_with_status_2(tmp_path, capsys):

@@ -80,7 +80,6 @@ def _align(run: RunDir) -> None:
     model = swapped(run)
     splits = load_splits(config.data, model)
     report_accuracy(run, "swapped", model, splits.test)
-    extra: dict[str, float] = {}
     if config.align.epochs:
         plans = {site: plan for site, plan in read_plans(run).items() if site in run.read_functions()}
         refit(model, teacher, plans, splits.train, REFIT_IMAGES)
@@ -98,7 +97,7 @@ def _align(run: RunDir) -> None:
             label="align",
         )
     save_weights(run.realigned, model)
-    report_accuracy(run, "realigned", model, splits.test, **extra)
+    report_accuracy(run, "realigned", model, splits.test)
 
 
 def _key(run: RunDir) -> str:
@@ -116,7 +115,6 @@ STAGE = Stage(
         *(path(s) for path in (run.accuracy, run.predictions) for s in ("swapped", "realigned")),
     ],
     body=_align,
-    after="evolve",
 )
 
 if __name__ == "__main__":

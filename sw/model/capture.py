@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sw.config import RunConfig
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat, FloatArray
-from sw.model.data import Images, load_splits
+from sw.model.data import Images, limit_to, load_splits
 from sw.model.fold import FoldPlan, plan_folds
 from sw.model.original import load_original
 from sw.model.runtime import device, seed_all
@@ -154,7 +154,7 @@ def _capture(run: RunDir) -> None:
     if not plans:
         raise InputError("model must have at least one site left to replace, and all of them are kept")
     seed_all(config.seed)
-    limit = min(config.capture.images, len(splits.calibration))
+    limit = limit_to(splits.calibration, config.capture.images, "capture")
     records = record(model, list(plans), splits.calibration, limit=limit, pairs=config.capture.pairs)
     arrays: dict[str, Any] = {}
     for site, seen in records.items():
@@ -179,7 +179,6 @@ STAGE = Stage(
     inputs=lambda run: [run.original],
     outputs=lambda run: [run.captures, run.capture_stats],
     body=_capture,
-    after="train",
 )
 
 if __name__ == "__main__":

@@ -16,13 +16,14 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from sw.config import DataConfig
 from sw.ir.errors import InputError
+from sw.model.messages import first_line
 from sw.model.runtime import seed_all
 
 Batch = tuple[Tensor, Tensor]
 
 DIGITS_TEST = 450
-DIGITS_MEAN, DIGITS_STD = 0.3053, 0.3761
-"""Mean and standard deviation of the digits' pixels, scaled from 0..16 to 0..1."""
+ITERABLE = ("tfds", "wds", "hfids")
+"""Prefixes of timm's data sets that are streams: what has no order cannot be divided by index."""
 SHIFT_PIXELS, ROTATION_DEG, ZOOM = 1.0, 10.0, 0.1
 """Largest augmentation of a digit; none of them turns one digit into another."""
 
@@ -52,10 +53,18 @@ class Splits:
 
 
 class TensorImages:
-    """Images that fit in memory, augmented by small shifts, rotations and zooms."""
+    """Images that fit in memory, augmented by small shifts, rotations and zooms.
 
-    def __init__(self, images: Tensor, labels: Tensor, batch_size: int) -> None:
-        self.images, self.labels, self.batch_size = images, labels, batch_size
+    Args:
+        images: (N, 1, H, W), normalised.
+        labels: (N,).
+        batch_size: Of every batch but the last.
+        background: What lies beyond an image's edge.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, batch_size: int, background: float = 0.0) -> None:
+        self.images, self.labels = images, labels
+        self.batch_size, self.background = batch_size, background
 
     def __len__(self) -> int:
         return len(self.images)
@@ -67,7 +76,9 @@ class TensorImages:
         for start in range(0, num, self.batch_size):
             picked = order[start : min(start + self.batch_size, num)]
             images = self.images[picked]
-            yield (images if seed is None else jitter(images, generator)), self.labels[picked]
+            if seed is not None:
+                images = jitter(images, generator, self.background)
+            yield images, self.labels[picked]
 
 
 class FolderImages:
@@ -96,8 +107,11 @@ class FolderImages:
         )
 
 
-def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Shift by up to a pixel, rotate by up to 10 degrees, zoom by up to 10 %; shape (B, 1, H, W) is kept."""
+def jitter(images: Tensor, generator: torch.Generator, background: float) -> Tensor:
+    """Shift by up to a pixel, rotate by up to 10 degrees, zoom by up to 10 %; shape (B, 1, H, W) is kept.
+
+    What comes in from beyond the edge is ``background``.
+    """
     size = len(images)
     angle, zoom, *shift = (2 * torch.rand(4, size, generator=generator) - 1).unbind(0)
     angle, scale = angle * math.radians(ROTATION_DEG), 1 + ZOOM * zoom
@@ -105,18 +119,17 @@ def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
     cos, sin = scale * angle.cos(), scale * angle.sin()
     matrix = torch.stack([torch.stack([cos, -sin, across], 1), torch.stack([sin, cos, down], 1)], 1)
     grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
-    background = -DIGITS_MEAN / DIGITS_STD
     return functional.grid_sample(images - background, grid, align_corners=False) + background
 
 
 def load_splits(config: DataConfig, model: nn.Module) -> Splits:
     """The images of a run; which image is in which split depends on ``split_seed`` alone.
 
-    Digits are scaled to 0..1 and normalised by their mean and standard deviation. All other images get
-    the preprocessing that this very model was trained with (``timm.data.resolve_data_config``).
+    Digits are normalised by the pixels' mean and standard deviation outside the test split. All other
+    images get the preprocessing that this very model was trained with (``timm.data.resolve_data_config``).
 
     Raises:
-        InputError: The image folder or data set is missing, or the training split is too small.
+        InputError: The image folder or data set is missing or a stream, or the training split too small.
     """
     if config.dataset == "digits":
         return _digits(config)
@@ -127,14 +140,15 @@ def _digits(config: DataConfig) -> Splits:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    images = torch.from_numpy(digits.images).float().div(16).sub(DIGITS_MEAN).div(DIGITS_STD).unsqueeze(1)
     labels = torch.from_numpy(digits.target).long()
     train, test = _stratified(np.arange(len(labels)), digits.target, DIGITS_TEST, config.split_seed)
     _check_calibration(config, len(train))
+    mean, std = float(digits.images[train].mean()), float(digits.images[train].std())
+    images = torch.from_numpy((digits.images - mean) / std).float().unsqueeze(1)
     train, calibration = _stratified(train, digits.target, config.calibration_images, config.split_seed)
 
     def part(indices: np.ndarray[Any, Any]) -> TensorImages:
-        return TensorImages(images[indices], labels[indices], config.batch_size)
+        return TensorImages(images[indices], labels[indices], config.batch_size, background=-mean / std)
 
     return Splits(part(train), part(calibration), part(test))
 
@@ -164,7 +178,8 @@ def _timm_dataset(config: DataConfig, model: nn.Module) -> Splits:
     plain.transform, augmented.transform, test.transform = judge, learn, judge
     _check_calibration(config, len(plain))
     order = np.random.default_rng(config.split_seed).permutation(len(plain))
-    calibration, train = order[: config.calibration_images], np.sort(order[config.calibration_images :])
+    # In shuffled order: files lie class by class, and whoever takes the first few must meet every class.
+    calibration, train = np.split(order, [config.calibration_images])
     return Splits(
         FolderImages(plain, augmented, train.tolist(), config),
         FolderImages(plain, augmented, calibration.tolist(), config),
@@ -200,11 +215,12 @@ def _open(config: DataConfig, split: str) -> Any:
     from torchvision.datasets import ImageFolder
 
     if config.dataset != "imagefolder":
+        _check_kind(config)
         try:
             return create_dataset(config.dataset, root=config.root or None, split=split)
         except (AssertionError, ImportError, OSError, RuntimeError, ValueError) as error:
             raise InputError(
-                f"data set '{config.dataset}' ({split}) cannot be opened: {_first_line(error)}"
+                f"data set '{config.dataset}' ({split}) cannot be opened: {first_line(error)}"
             ) from error
     folder = Path(config.root) / split
     if not config.root or not folder.is_dir():
@@ -213,8 +229,20 @@ def _open(config: DataConfig, split: str) -> Any:
         return ImageFolder(str(folder))
     except FileNotFoundError as error:
         raise InputError(
-            f"image folder '{folder}' must hold <class>/<image> files: {_first_line(error)}"
+            f"image folder '{folder}' must hold <class>/<image> files: {first_line(error)}"
         ) from error
+
+
+def _check_kind(config: DataConfig) -> None:
+    """Refuse what timm would open, or trip over, without an image to be had by its index."""
+    kind = config.dataset.partition("/")[0].lower()
+    if kind in ITERABLE:
+        raise InputError(
+            f"data.dataset must be digits, imagefolder or a timm data set with an index (torch/cifar10, "
+            f"hfds/...), not the stream '{config.dataset}'"
+        )
+    if kind == "torch" and not config.root:
+        raise InputError(f"data.root must be the folder of data set '{config.dataset}', not ''")
 
 
 def _check_classes(config: DataConfig, train: Any, test: Any) -> None:
@@ -237,5 +265,15 @@ def _check_calibration(config: DataConfig, available: int) -> None:
         )
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def limit_to(images: Images, wanted: int, who: str) -> int:
+    """How many of the calibration images are used: those wanted, or all; if fewer, a line says so.
+
+    Args:
+        images: The calibration split.
+        wanted: What the configuration asks for.
+        who: Who wants them, for the line.
+    """
+    if wanted <= len(images):
+        return wanted
+    print(f"{who} uses {len(images)} images: all that data.calibration_images sets aside", flush=True)
+    return len(images)

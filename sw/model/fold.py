@@ -47,9 +47,9 @@ class FoldPlan:
 class _Affine(nn.Module):
     """A normalisation with its affine apart, as the proof moves it about."""
 
-    def __init__(self, norm: nn.LayerNorm) -> None:
+    def __init__(self, norm: nn.LayerNorm, like: Tensor) -> None:
         super().__init__()
-        weight, bias = affine(norm)
+        weight, bias = affine(norm, like)
         self.norm, self.dim = norm, channel_dim(norm)
         self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
 
@@ -120,7 +120,7 @@ def _generic_copy(model: nn.Module, sites: Iterable[str]) -> nn.Module:
     for site in sites:
         norm = proof.get_submodule(site)
         assert isinstance(norm, nn.LayerNorm), site
-        replace_module(proof, site, _Affine(norm))
+        replace_module(proof, site, _Affine(norm, next(proof.parameters())))
     generator = torch.Generator().manual_seed(PROOF_SEED)
     with torch.no_grad():
         for parameter in proof.parameters():

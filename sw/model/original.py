@@ -14,11 +14,12 @@ from sw.config import ModelConfig, digest
 from sw.ir.errors import InputError
 from sw.model.data import load_splits
 from sw.model.evaluate import report_accuracy
+from sw.model.messages import first_line
 from sw.model.runtime import prepare, seed_all
 from sw.model.sites import find_sites
 from sw.model.training import fit
-from sw.model.weights import load_weights, save_weights
-from sw.run_dir import RunDir
+from sw.model.weights import load_weights, missing_checkpoint, save_weights
+from sw.run_dir import RunDir, file_digest
 from sw.stage import Stage
 
 LABEL_SMOOTHING = 0.1
@@ -42,12 +43,10 @@ def create(config: ModelConfig) -> nn.Module:
         ) from error
     except (OSError, RuntimeError) as error:
         if not config.pretrained:
-            raise InputError(
-                f"model '{config.name}' cannot be built: {str(error).splitlines()[0]}"
-            ) from error
-        reason = (str(error).splitlines() or ["?"])[0]
+            raise InputError(f"model '{config.name}' cannot be built: {first_line(error)}") from error
         raise InputError(
-            f"weights of '{config.name}' cannot be fetched ({reason}); give a file as model.checkpoint"
+            f"weights of '{config.name}' cannot be fetched ({first_line(error)}); "
+            f"give a file as model.checkpoint"
         ) from error
     return model
 
@@ -106,11 +105,26 @@ def _train(run: RunDir) -> None:
             batch_size=config.data.batch_size,
             seed=config.seed,
             checkpoint=run.original.with_name("train.ckpt"),
-            key=digest(config, "seed", "model", "data", "train"),
+            key=_key(run),
             label="train",
         )
     save_weights(run.original, model)
     report_accuracy(run, "original", model, splits.test)
+
+
+def _key(run: RunDir) -> str:
+    parts = [digest(run.config, "seed", "model", "data", "train")]
+    return ":".join(parts + [file_digest(p) for p in _inputs(run)])
+
+
+def _inputs(run: RunDir) -> list[Path]:
+    """The local checkpoint, if one is given; no stage makes it, so this is where it must be there."""
+    if not run.config.model.checkpoint:
+        return []
+    path = Path(run.config.model.checkpoint)
+    if not path.is_file():
+        raise InputError(missing_checkpoint(path))
+    return [path]
 
 
 def _cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -125,7 +139,7 @@ STAGE = Stage(
     name="train",
     help="load the pre-trained model, or train the embedded default",
     sections=("model", "data", "train"),
-    inputs=lambda run: [],
+    inputs=_inputs,
     outputs=lambda run: [run.original, run.accuracy("original"), run.predictions("original")],
     body=_train,
 )

@@ -15,7 +15,7 @@ from sw.ir.formats import IntArray
 from sw.ir.parse import parse
 from sw.ir.program import Program
 from sw.model.align import distillation, load_realigned
-from sw.model.data import Images, load_splits
+from sw.model.data import Images, limit_to, load_splits
 from sw.model.evaluate import accuracy, report_accuracy
 from sw.model.fold import FoldPlan, fold
 from sw.model.original import load_original
@@ -86,7 +86,10 @@ def integer_model(run: RunDir, calibration: Images, *, folding: bool = True) -> 
 
 
 def load_quantized(run: RunDir) -> nn.Module:
-    """The integer model that the stage left, in eval mode on its device."""
+    """The integer model that the stage left, in eval mode on its device.
+
+    For whoever goes on with the model; no stage needs it.
+    """
     from safetensors.torch import load_file
 
     splits = load_splits(run.config.data, load_original(run))
@@ -165,6 +168,7 @@ def _quantize(run: RunDir) -> None:
     config = run.config
     teacher = load_original(run)
     splits = load_splits(config.data, teacher)
+    limit_to(splits.calibration, config.quantize.calibration_images, "quantize")
     model = integer_model(run, splits.calibration)
     extra: dict[str, float] = {
         "calibrated": accuracy(model, splits.test),
@@ -204,11 +208,10 @@ def _inputs(run: RunDir) -> list[Path]:
 STAGE = Stage(
     name="quantize",
     help="int8 weights and activations, and the integer map at every norm site",
-    sections=("model", "data", "align", "quantize", "verify"),
+    sections=("model", "data", "align", "quantize", "verify.replay_images"),
     inputs=_inputs,
     outputs=lambda run: [run.quantized, run.replay, run.accuracy("quantized"), run.predictions("quantized")],
     body=_quantize,
-    after="align",
 )
 
 if __name__ == "__main__":

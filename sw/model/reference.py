@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from sw.ir import interpret
-from sw.ir.expr import Expr
+from sw.ir.bounded import FLOAT64
+from sw.ir.expr import Expr, interpret_expr
+from sw.ir.formats import FloatArray, IntArray
 from sw.ir.program import Program
 from sw.model.scalar_norm import evaluate
 
-TIE_TOLERANCE = 1e-9
-"""How near to half a code, relatively, a value must be for float64 not to be trusted with its rounding."""
+TIE_TOLERANCE = 8 * 2.0**-53
+"""Float64's own share of the doubt about a rounding, in codes and relative to codes beyond 1."""
+MAX_DOUBT = 0.25
+"""Largest doubt, in codes, that excuses a difference; a bound beyond it says nothing about a tie."""
+FLOAT32_BITS = 24
+"""Float32's significand, which must hold a code and half a code."""
 
 
 class UnitModule(nn.Module):
@@ -55,6 +63,24 @@ class UnitModule(nn.Module):
         return f"{self.input} -> {self.output}"
 
 
+def module_codes(module: UnitModule, codes: IntArray | FloatArray) -> IntArray:
+    """Output codes of a unit run as the model runs it: real values in, quantized, looked up, real values out.
+
+    Args:
+        module: A unit, on any device.
+        codes: Input codes as they are, or real values in units of one (0.5 is the tie between 0 and 1).
+
+    Returns:
+        int64, shape of ``codes``.
+    """
+    narrow = max(module.input.width, module.output.width) < FLOAT32_BITS
+    x = torch.from_numpy(np.asarray(codes, dtype=np.float64) * module.input.step)
+    with torch.no_grad():
+        y = module(x.to(module.table.device, torch.float32 if narrow else torch.float64))
+    out_raw = torch.round(y.double() / module.output.step).long()
+    return np.asarray(out_raw.cpu().numpy(), dtype=np.int64)
+
+
 @dataclass(frozen=True, slots=True)
 class FloatPath:
     """Where the float path and the integer map disagree, as input codes."""
@@ -62,7 +88,8 @@ class FloatPath:
     codes: int
     """Input codes compared."""
     ties: tuple[int, ...]
-    """Differences that are ties: the exact value lies so near to half a code that float64 cannot decide."""
+    """Differences that are ties: float64 cannot tell the exact value from half a code, and the map has the
+    code on the other side of it."""
     differences: tuple[int, ...]
     """All other differences; the contract allows none."""
 
@@ -70,7 +97,9 @@ class FloatPath:
 def float_path_differences(expr: Expr, program: Program, *, max_ulp: int = 0) -> FloatPath:
     """Compare a program with the torch float64 expression between Brevitas's quantizers, on every code.
 
-    It shares neither code nor arithmetic with the reference map, so an error in that would show here.
+    Arithmetic (torch), rounding and saturation (Brevitas) are not the reference map's, so an error in those
+    shows here. The parsed expression and the walk over it are shared, and so are the bounds of float64's
+    error, which decide what counts as a tie: an error in those would not show.
 
     Args:
         expr: What the program realises.
@@ -84,10 +113,23 @@ def float_path_differences(expr: Expr, program: Program, *, max_ulp: int = 0) ->
     exact = evaluate(expr, x)
     float_raw = torch.round(quantize_real(exact, program.output) / program.output.step).long()
     map_raw = torch.from_numpy(interpret.table(program))
-    off = (float_raw - map_raw).abs()
-    scaled = exact / program.output.step
-    to_tie = (scaled - torch.floor(scaled) - 0.5).abs()
-    near_tie = to_tie <= TIE_TOLERANCE * scaled.abs().clamp(min=1.0)
-    tie = near_tie & (off == max_ulp + 1)
-    wrong = (off > max_ulp) & ~tie | ~torch.isfinite(exact)
-    return FloatPath(len(x_raw), tuple(x_raw[tie].tolist()), tuple(x_raw[wrong].tolist()))
+    different = (float_raw - map_raw).abs() > max_ulp
+    different |= ~torch.isfinite(exact)
+    suspects = x_raw[different].numpy()
+    ties = _are_ties(expr, program, suspects, map_raw[different].numpy(), max_ulp)
+    return FloatPath(len(x_raw), tuple(suspects[ties].tolist()), tuple(suspects[~ties].tolist()))
+
+
+def _are_ties(
+    expr: Expr, program: Program, x_raw: IntArray, map_raw: IntArray, max_ulp: int
+) -> npt.NDArray[np.bool_]:
+    """Which codes' exact value is half a code for all that float64 can tell, the map beside that half."""
+    x = program.input.to_real(x_raw)
+    with np.errstate(all="ignore"):
+        v, e = interpret_expr(expr, (x, 0 * x), FLOAT64.number, FLOAT64.ops())
+        scaled, bound = np.broadcast_arrays(v / program.output.step, 2 * e / program.output.step, x)[:2]
+        below = np.floor(scaled)
+        doubt = np.maximum(bound, TIE_TOLERANCE * np.maximum(1.0, np.abs(scaled)))
+        undecided = (np.abs(scaled - below - 0.5) <= doubt) & (doubt < MAX_DOUBT)
+    beside = (map_raw >= below - max_ulp) & (map_raw <= below + 1 + max_ulp)
+    return np.asarray(undecided & beside)

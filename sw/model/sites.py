@@ -71,11 +71,16 @@ def channel_dim(norm: nn.Module) -> int:
     return 1 if isinstance(norm, CHANNELS_FIRST) else -1
 
 
-def affine(norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
-    """Copies of gamma and beta, shape (C,); ones and zeros where the norm has none."""
+def affine(norm: nn.LayerNorm, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Copies of gamma and beta, shape (C,); ones and zeros where the norm has none.
+
+    Args:
+        norm: A site.
+        like: Any parameter of the same model: a norm without gamma has no dtype and device of its own.
+    """
     size = norm.normalized_shape[0]
-    weight = torch.ones(size) if norm.weight is None else norm.weight.detach().clone()
-    bias = torch.zeros(size, device=weight.device) if norm.bias is None else norm.bias.detach().clone()
+    weight = like.new_ones(size) if norm.weight is None else norm.weight.detach().clone()
+    bias = torch.zeros_like(weight) if norm.bias is None else norm.bias.detach().clone()
     return weight, bias
 
 

@@ -32,7 +32,7 @@ def swap(model: nn.Module, functions: Mapping[str, Mapping[str, Any]]) -> None:
     for site, entry in functions.items():
         if site not in norms:
             raise InputError(unknown_site(site, list(norms)))
-        gamma, beta = affine(norms[site])
+        gamma, beta = affine(norms[site], next(model.parameters()))
         weight = gamma * float(entry["scale"])
         bias = beta + gamma * float(entry["offset"])
         layer = ScalarNorm(parse(str(entry["expression"])), weight, bias, channel_dim(norms[site]))

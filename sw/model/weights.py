@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sw.ir.errors import InputError
+from sw.model.messages import first_line
 from sw.run_dir import atomic
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
@@ -34,23 +35,26 @@ def load_weights(model: nn.Module, path: Path) -> None:
     fit_weights(model, read_weights(path), f"checkpoint '{path}'")
 
 
+def missing_checkpoint(path: Path) -> str:
+    """The line for a checkpoint that is not there."""
+    return f"checkpoint '{path}' does not exist"
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The state dict in a file; pickled files may hold tensors only, nothing that runs code."""
     if not path.is_file():
-        raise InputError(f"checkpoint '{path}' does not exist")
+        raise InputError(missing_checkpoint(path))
     try:
         if path.suffix == ".safetensors":
             state: Any = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise InputError(f"checkpoint '{path}' cannot be read: {_first_line(error)}") from error
+        raise InputError(f"checkpoint '{path}' cannot be read: {first_line(error)}") from error
     except Exception as error:  # torch raises its pickle module's own error
         if type(error).__name__ != "UnpicklingError":
             raise
-        raise InputError(
-            f"checkpoint '{path}' must hold nothing but tensors: {_first_line(error)}"
-        ) from error
+        raise InputError(f"checkpoint '{path}' must hold nothing but tensors: {first_line(error)}") from error
     for wrapper in WRAPPERS:
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
@@ -78,7 +82,3 @@ def fit_weights(model: nn.Module, state: Mapping[str, Tensor], what: str) -> Non
         total = len(missing) + len(unexpected) + len(misshaped)
         raise InputError(f"{what} must fit the model; it {', '.join(problems)} ({total} keys do not fit)")
     model.load_state_dict(dict(state))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
