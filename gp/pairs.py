@@ -13,6 +13,9 @@ import numpy as np
 from gp.fitness import check_pairs
 from sw.ir.errors import InputError
 
+SMALLEST, LARGEST = 1e-9, 1e9
+"""Of the largest |x| of a site; beyond it no fixed-point format or short constant would do."""
+
 
 @dataclass(frozen=True, slots=True)
 class SitePairs:
@@ -72,4 +75,9 @@ def _checked(arrays: np.lib.npyio.NpzFile, site: str) -> SitePairs:
     digest = hashlib.sha256()
     for values in (x, y):
         digest.update(str(values.dtype).encode() + values.tobytes())
-    return SitePairs(site, len(x), float(np.max(np.abs(x))), digest.hexdigest())
+    absmax = float(np.max(np.abs(x)))
+    if not SMALLEST <= absmax <= LARGEST:
+        raise InputError(
+            f"largest |x| of site '{site}' must be {SMALLEST:g}..{LARGEST:g}, not {absmax:g}; scale x first"
+        )
+    return SitePairs(site, len(x), absmax, digest.hexdigest())

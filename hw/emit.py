@@ -122,12 +122,15 @@ def _smallest_dtype(format: FixedFormat) -> np.dtype[Any]:
 
 def _emit_run(run: RunDir) -> None:
     functions = run.read_functions()
+    captured = read_json(run.capture_stats)
     with progress("hdl", len(functions)) as done:
         units = []
         for site, entry in functions.items():
-            units.append(_emit_site(run, site, entry))
+            norm = captured["sites"][site]
+            affine = {"folds": norm["foldable"], "reason": norm["reason"]}
+            units.append(_emit_site(run, site, entry) | {"affine": affine})
             done(site)
-    write_json(run.manifest, {"units": units})
+    write_json(run.manifest, {"units": units, "kept": captured.get("kept", {})})
     for folder in (run.hdl, run.operators):
         keep_only(folder, _outputs(run))  # an earlier run may have had other sites
 
@@ -154,7 +157,7 @@ def _emit_site(run: RunDir, site: str, entry: dict[str, Any]) -> dict[str, Any]:
 
 def _inputs(run: RunDir) -> list[Path]:
     programs = [run.program(site) for site in run.read_functions()] if run.functions.exists() else []
-    return [run.functions, *programs]
+    return [run.functions, run.capture_stats, *programs]
 
 
 def _outputs(run: RunDir) -> list[Path]:

@@ -89,7 +89,7 @@ def resource_table(report: Mapping[str, Any], families: Sequence[str]) -> Table:
         counts = [unit["families"][family] for family in families]
         luts = [f"{c['lut_per_lane']:g} ({c['datapath']['lut']})" for c in counts]
         operator = _operator_text(unit.get("operator"))
-        clock = f"{unit['fmax_mhz']['median']:.0f}" if "fmax_mhz" in unit else "-"
+        clock = _clock_text(unit.get("fmax_mhz"))
         spent = [str(unit["hard_blocks"][kind]) for kind in ("dsp", "bram")]
         flops = str(counts[0]["top"]["ff"]) if counts else "-"
         row = [*luts, flops, operator, *spent, str(unit["latency_cycles"]), clock]
@@ -100,6 +100,14 @@ def resource_table(report: Mapping[str, Any], families: Sequence[str]) -> Table:
     spent = [str(sum(u["hard_blocks"][kind] for u in report["units"].values())) for kind in ("dsp", "bram")]
     table.add_row("total", "", *sums, str(totals[0]["ff"]) if totals else "-", "", *spent, "", "")
     return table
+
+
+def _clock_text(fmax: Mapping[str, Any] | None) -> str:
+    """The clock, and the target where it is missed."""
+    if fmax is None:
+        return "-"
+    missed = fmax["median"] < fmax["target"]
+    return f"{fmax['median']:.0f}" + (f" (< {fmax['target']:.0f})" if missed else "")
 
 
 def _operator_text(counts: Mapping[str, Any] | None) -> str:

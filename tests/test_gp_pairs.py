@@ -32,6 +32,8 @@ def test_sites_come_in_the_files_order_with_their_reach(tmp_path):
         ({}, "must hold vectors '<site>_x' and '<site>_y', not nothing"),
         ({"s_x": GOOD, "s_y": GOOD[1:]}, "'s_x' and 's_y' must be vectors of equal length"),
         ({"s_x": GOOD * np.nan, "s_y": GOOD}, "'s_x' must be finite"),
+        ({"s_x": GOOD * 1e20, "s_y": GOOD}, r"largest \|x\| of site 's' must be 1e-09..1e\+09, not 3e\+20"),
+        ({"s_x": GOOD * 1e-20, "s_y": GOOD}, r"largest \|x\| of site 's' must be 1e-09..1e\+09, not 3e-20"),
         ({"../s_x": GOOD, "../s_y": GOOD}, r"must be usable as file names, not '\.\./s'"),
         ({"s_x": np.array([None] * 20), "s_y": GOOD}, "must be an npz file of numbers"),
     ],

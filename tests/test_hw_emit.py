@@ -148,6 +148,10 @@ def run(tmp_path: Path) -> RunDir:
         write_text(run.program(site), chosen.program.to_json())
         sites[site] = {"expression": text, "realization": chosen.kind, "max_ulp": chosen.max_ulp}
     write_json(run.functions, {"sites": sites})
+    norms = {
+        site: {"foldable": site == "norm", "reason": "" if site == "norm" else "a window"} for site in sites
+    }
+    write_json(run.capture_stats, {"sites": norms, "kept": {"norm_pre": "it was asked for"}})
     return run
 
 
@@ -156,7 +160,7 @@ def test_the_stage_emits_every_site_and_the_operator_pipeline_beside_it(run: Run
     units = read_json(run.manifest)["units"]
     assert [unit["site"] for unit in units] == ["blocks.0.norm1", "norm"]
     for unit in units:
-        assert list(unit) == [*KEYS.split(), "site", "operator"]
+        assert list(unit) == [*KEYS.split(), "site", "operator", "affine"]
         assert unit["lanes"] == 2
         assert set(unit["operator"]) == {"realization", "max_ulp", "latency_cycles", "price_lut6"}
         table = np.load(run.hdl / unit["table"])
@@ -167,6 +171,27 @@ def test_the_stage_emits_every_site_and_the_operator_pipeline_beside_it(run: Run
         off = np.abs(np.load(run.hdl / "operator" / beside["table"]).astype(int) - table)
         assert off.max() <= beside["max_ulp"] + unit["max_ulp"]
     assert {p.name for p in run.hdl.glob("*.v")} == {"blocks_0_norm1.v", "norm.v"}
+
+
+def test_the_manifest_says_whose_affine_does_not_fold_and_which_norms_were_kept(run: RunDir) -> None:
+    STAGE.run(run)
+    manifest = read_json(run.manifest)
+    assert [unit["affine"] for unit in manifest["units"]] == [
+        {"folds": False, "reason": "a window"},
+        {"folds": True, "reason": ""},
+    ]
+    assert manifest["kept"] == {"norm_pre": "it was asked for"}
+
+
+def test_units_of_sites_that_are_gone_are_removed(run: RunDir) -> None:
+    STAGE.run(run)
+    functions = run.read_functions()
+    del functions["norm"]
+    write_json(run.functions, {"sites": functions})
+    STAGE.run(run)
+    for folder in (run.hdl, run.operators):
+        assert {p.stem for p in folder.glob("*.v")} == {"blocks_0_norm1"}
+    assert run.manifest.exists()
 
 
 def test_the_stage_is_skipped_until_something_changed(run: RunDir) -> None:

@@ -35,10 +35,10 @@ def summarize(run: RunDir) -> dict[str, Any]:
         std is the sample standard deviation over seeds, 0 for one.
     """
     functions = run.read_functions()
-    units = {unit["site"]: unit for unit in read_json(run.manifest)["units"]}
+    manifest = read_json(run.manifest)
+    units = {unit["site"]: unit for unit in manifest["units"]}
     checks = {unit["site"]: unit for unit in read_json(run.sim / "summary.json")["units"]}
     synth = read_json(run.synth / "synth.json")
-    captured = read_json(run.capture_stats)["sites"]
     costs = {unit["site"]: unit for unit in synth["units"].values()}
     return {
         "name": run.config.name,
@@ -48,9 +48,9 @@ def summarize(run: RunDir) -> dict[str, Any]:
         "versions": _versions() | synth["tools"],
         "accuracy": {which: _accuracy(run, which) for which in ACCURACIES},
         "sites": [
-            _site(run, site, functions[site], units[site], checks[site], costs[site], captured[site])
-            for site in functions
+            _site(run, site, functions[site], units[site], checks[site], costs[site]) for site in functions
         ],
+        "kept": manifest["kept"],
         "total": synth["total"],
     }
 
@@ -62,7 +62,6 @@ def _site(
     unit: dict[str, Any],
     check: dict[str, Any],
     cost: dict[str, Any],
-    captured: dict[str, Any],
 ) -> dict[str, Any]:
     chosen = {key: value for key, value in function.items() if key not in ("front", "baselines")}
     return {
@@ -74,7 +73,8 @@ def _site(
         "operator": unit["operator"],
         "codes_checked": check["codes_checked"],
         "mismatches": check["mismatches"],
-        "foldable": captured["foldable"],
+        "verified": check["passed"],
+        "affine": unit["affine"],
         "resources": cost["families"],
         "fmax_mhz": cost.get("fmax_mhz"),
         "hard_blocks": cost["hard_blocks"],
@@ -141,6 +141,8 @@ def show(summary: dict[str, Any], synth: dict[str, Any], console: Console) -> No
         accuracy.add_row(which, f"{100 * a['mean']:.2f} %", f"{100 * a['std']:.2f}", str(a["n"]))
     console.print(accuracy)
     console.print(_function_table(summary))
+    for line in _remarks(summary):
+        console.print(line)
     console.print(resource_table(synth, list(synth["total"])))
 
 
@@ -153,13 +155,27 @@ def _table(title: str, left: list[str], right: list[str]) -> Table:
     return table
 
 
+def _remarks(summary: dict[str, Any]) -> list[str]:
+    """What the tables do not say: norms that kept their affine or themselves, units that do not verify."""
+    lines = [
+        f"{s['site']}: the affine stays an explicit stage, because {s['affine']['reason']}"
+        for s in summary["sites"]
+        if not s["affine"]["folds"]
+    ]
+    lines += [f"{site}: LayerNorm was kept, because {reason}" for site, reason in summary["kept"].items()]
+    failed = [s["site"] for s in summary["sites"] if not s["verified"]]
+    if failed:
+        lines.append(f"NOT VERIFIED: {', '.join(failed)}; see sim/summary.json")
+    return lines
+
+
 def _function_table(summary: dict[str, Any]) -> Table:
     table = _table("functions, R² of the integer map on held-out pairs", ["site", "function"], [])
     for heading in ("formats", "R²", "of ceiling", "mismatches"):
         table.add_column(heading, justify="right", no_wrap=True)
     for s in summary["sites"]:
         share = f"{s['r2_fixed'] / s['ceiling']:.3f}"
-        checked = f"{s['mismatches']} of {s['codes_checked']}"
+        checked = f"{s['mismatches']} of {s['codes_checked']}" + ("" if s["verified"] else " FAILED")
         formats = f"{s['input']} {s['output']}"
         table.add_row(s["site"], s["expression"], formats, f"{s['r2_fixed']:.4f}", share, checked)
     return table

@@ -1,0 +1,81 @@
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from sw.config import from_dict
+from sw.report.summary import _accuracy, _further_seeds, show
+from sw.run_dir import RunDir, write_json
+
+SITE = {
+    "site": "norm",
+    "expression": "clip(x)",
+    "input": "s16.11",
+    "output": "s8.5",
+    "r2_fixed": 0.9,
+    "ceiling": 0.95,
+    "mismatches": 0,
+    "codes_checked": 65536,
+    "verified": True,
+    "affine": {"folds": True, "reason": ""},
+}
+ACCURACY = {"mean": 0.9, "std": 0.01, "n": 3}
+SUMMARY = {"name": "r", "accuracy": {"original": ACCURACY}, "sites": [SITE], "kept": {}}
+SYNTH = {"units": {}, "total": {}}
+
+
+def shown(summary):
+    console = Console(width=120, record=True, file=io.StringIO())
+    show(summary, SYNTH, console)
+    return console.export_text()
+
+
+def test_a_verified_run_has_no_remarks():
+    text = shown(SUMMARY)
+    assert "90.00 %" in text
+    assert "0 of 65536" in text
+    assert "0.947" in text
+    assert "NOT VERIFIED" not in text
+    assert "because" not in text
+
+
+def test_a_failed_verification_stands_out():
+    text = shown(SUMMARY | {"sites": [SITE | {"verified": False}]})
+    assert "0 of 65536 FAILED" in text
+    assert "NOT VERIFIED: norm" in text
+
+
+def test_norms_that_kept_something_are_named_with_the_reason():
+    site = SITE | {"affine": {"folds": False, "reason": "it feeds a window"}}
+    text = shown(SUMMARY | {"sites": [site], "kept": {"norm_pre": "the configuration says so"}})
+    assert "norm: the affine stays an explicit stage, because it feeds a window" in text
+    assert "norm_pre: LayerNorm was kept, because the configuration says so" in text
+
+
+def seeded(seed, share, *, runs_dir="runs", name="mine", epochs=3):
+    body = {"name": name, "seed": seed, "runs_dir": runs_dir, "model": {"name": "vit"}}
+    run = RunDir.create(from_dict(body | {"align": {"epochs": epochs}}))
+    for which in ("original", "swapped", "realigned", "quantized"):
+        write_json(run.accuracy(which), {"accuracy": share, "images": 100, "seed": seed})
+    run.keep_config()
+    return run
+
+
+def test_accuracy_is_over_the_seeds_of_the_same_configuration_only():
+    run = seeded(0, 0.90)
+    below = str(run.seeds)
+    seeded(1, 0.92, runs_dir=below, name="seed1")
+    seeded(2, 0.10, runs_dir=below, name="seed2", epochs=99)  # left by another configuration
+    assert [seed.config.seed for seed in _further_seeds(run)] == [1]
+    found = _accuracy(run, "realigned")
+    assert found["mean"] == pytest.approx(0.91)
+    assert found["std"] == pytest.approx(0.02 / 2**0.5)
+    assert (found["n"], found["seeds"]) == (2, [0, 1])
+    assert json.dumps(found)
+
+
+def test_a_seed_does_not_count_twice():
+    run = seeded(1, 0.90)
+    seeded(1, 0.50, runs_dir=str(run.seeds), name="seed1")
+    assert _accuracy(run, "original")["values"] == [0.90]
