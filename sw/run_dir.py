@@ -53,7 +53,7 @@ class RunDir:
 
     @property
     def capture_stats(self) -> Path:
-        """Sample size, seed, fold plan and statistics of every captured site."""
+        """Sample size, seed, fold plan and statistics of every captured site; norms that were kept."""
         return self.root / "captures.json"
 
     @property
@@ -119,8 +119,15 @@ class RunDir:
         return self.root / "seeds"
 
     def read_functions(self) -> dict[str, dict[str, Any]]:
-        """Site -> its entry of ``functions.json``."""
-        sites: dict[str, dict[str, Any]] = read_json(self.functions)["sites"]
+        """Site -> its entry of ``functions.json``.
+
+        Raises:
+            InputError: The file is missing or holds no sites.
+        """
+        body = read_json(self.functions)
+        if not isinstance(body, dict) or not isinstance(body.get("sites"), dict):
+            raise InputError(f"'{self.functions}' must hold an object 'sites'")
+        sites: dict[str, dict[str, Any]] = body["sites"]
         return sites
 
 

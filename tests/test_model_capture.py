@@ -6,7 +6,7 @@ import torch
 from sw.config import CaptureConfig, ModelConfig, RunConfig
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
-from sw.model.capture import chosen_sites, describe, record
+from sw.model.capture import choose_sites, describe, record
 from sw.model.data import TensorImages
 from sw.model.fold import FoldPlan
 from sw.model.sites import find_sites
@@ -92,20 +92,27 @@ def test_unfoldable_site_is_a_stage_or_is_kept_with_a_line(capsys):
     torch.manual_seed(0)
     model = timm.create_model("vit_tiny_patch16_224", num_classes=3, qk_norm=True, **SMALL).eval()
     q_norm = "blocks.0.attn.q_norm"
-    assert q_norm in chosen_sites(model, config())
-    expected = (
-        f"site {q_norm}: its affine stays a stage of its own, for it cannot fold: it feeds scaled_dot_product"
-    )
-    assert expected in capsys.readouterr().out
-    assert list(chosen_sites(model, config(unfoldable="keep"))) == [
-        "blocks.0.norm1",
-        "blocks.0.norm2",
-        "norm",
-    ]
-    assert (
-        f"site {q_norm}: its LayerNorm is left alone, for its affine cannot fold" in capsys.readouterr().out
-    )
+    chosen, kept = choose_sites(model, config())
+    assert q_norm in chosen
+    assert kept == {}
+    reason = "it feeds scaled_dot_product_attention"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{q_norm}: the affine stays an explicit stage, because {reason}"
+    chosen, kept = choose_sites(model, config(unfoldable="keep"))
+    assert list(chosen) == ["blocks.0.norm1", "blocks.0.norm2", "norm"]
+    assert kept == {q_norm.replace("q_", n): f"its affine cannot fold, for {reason}" for n in ("q_", "k_")}
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{q_norm}: the LayerNorm is left alone, because {kept[q_norm]}"
+
+
+def test_norm_that_never_runs_is_left_alone(vit):
+    vit.spare = torch.nn.LayerNorm(16)
+    chosen, kept = choose_sites(vit, config())
+    assert "spare" not in chosen
+    assert kept == {"spare": "it never ran"}
 
 
 def test_kept_sites_are_not_chosen(vit):
-    assert list(chosen_sites(vit, config(keep_layernorm=("blocks.*",)))) == ["norm"]
+    chosen, kept = choose_sites(vit, config(keep_layernorm=("blocks.*",)))
+    assert list(chosen) == ["norm"]
+    assert kept == {f"blocks.0.norm{i}": "model.keep_layernorm lists it" for i in (1, 2)}

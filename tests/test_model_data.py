@@ -28,6 +28,13 @@ def vit():
     )
 
 
+@pytest.fixture(scope="module")
+def digit_vit():
+    return timm.create_model(
+        "vit_tiny_patch16_224", img_size=32, depth=1, embed_dim=16, num_heads=2, num_classes=10
+    )
+
+
 @pytest.fixture
 def folder(tmp_path):
     rng = np.random.default_rng(0)
@@ -49,8 +56,8 @@ def rows(images):
     return {tuple(image.flatten().tolist()) for image in everything(images)[0]}
 
 
-def test_digits_splits_are_disjoint_stratified_and_complete(vit):
-    splits = load_splits(DataConfig(calibration_images=200), vit)
+def test_digits_splits_are_disjoint_stratified_and_complete(digit_vit):
+    splits = load_splits(DataConfig(calibration_images=200), digit_vit)
     sizes = [len(s) for s in (splits.train, splits.calibration, splits.test)]
     assert sizes == [1797 - DIGITS_TEST - 200, 200, DIGITS_TEST]
     train, calibration, test = (rows(s) for s in (splits.train, splits.calibration, splits.test))
@@ -62,29 +69,29 @@ def test_digits_splits_are_disjoint_stratified_and_complete(vit):
     assert counts.max() <= 48
 
 
-def test_digits_are_normalised(vit):
-    images, labels = everything(load_splits(DataConfig(), vit).train)
+def test_digits_are_normalised(digit_vit):
+    images, labels = everything(load_splits(DataConfig(), digit_vit).train)
     assert images.shape[1:] == (1, 8, 8)
     assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
 
 
 @pytest.mark.parametrize("split_seed", [0, 1])
-def test_digits_are_normalised_without_a_look_at_the_test_split(vit, split_seed):
-    splits = load_splits(DataConfig(split_seed=split_seed), vit)
+def test_digits_are_normalised_without_a_look_at_the_test_split(digit_vit, split_seed):
+    splits = load_splits(DataConfig(split_seed=split_seed), digit_vit)
     seen = torch.cat([everything(part)[0] for part in (splits.train, splits.calibration)]).double()
     assert abs(float(seen.mean())) < 1e-7
     assert abs(float(seen.std(correction=0)) - 1) < 1e-7
     assert splits.train.background == pytest.approx(float(seen.min()))
 
 
-def test_division_depends_on_split_seed_alone(vit):
-    first, again, other = (load_splits(DataConfig(split_seed=s), vit).test for s in (0, 0, 1))
+def test_division_depends_on_split_seed_alone(digit_vit):
+    first, again, other = (load_splits(DataConfig(split_seed=s), digit_vit).test for s in (0, 0, 1))
     assert torch.equal(everything(first)[0], everything(again)[0])
     assert not torch.equal(everything(first)[0], everything(other)[0])
 
 
-def test_seeded_batches_are_shuffled_augmented_and_repeatable(vit):
-    train = load_splits(DataConfig(), vit).train
+def test_seeded_batches_are_shuffled_augmented_and_repeatable(digit_vit):
+    train = load_splits(DataConfig(), digit_vit).train
     first, again, other = (torch.cat([b for b, _ in train.batches(seed=s)]) for s in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -107,8 +114,8 @@ def test_what_comes_in_from_beyond_the_edge_is_background():
     torch.testing.assert_close(images, flat.images)
 
 
-def test_asking_for_more_calibration_images_than_there_are_says_so(vit, capsys):
-    calibration = load_splits(DataConfig(calibration_images=60), vit).calibration
+def test_asking_for_more_calibration_images_than_there_are_says_so(digit_vit, capsys):
+    calibration = load_splits(DataConfig(calibration_images=60), digit_vit).calibration
     assert limit_to(calibration, 60, "capture") == 60
     assert capsys.readouterr().out == ""
     assert limit_to(calibration, 61, "capture") == 60
@@ -116,10 +123,10 @@ def test_asking_for_more_calibration_images_than_there_are_says_so(vit, capsys):
     assert capsys.readouterr().out == expected
 
 
-def test_too_many_calibration_images_wrong(vit):
+def test_too_many_calibration_images_wrong(digit_vit):
     rule = r"^data.calibration_images must be less than the 1347 images of the training split, not 1347$"
     with pytest.raises(InputError, match=rule):
-        load_splits(DataConfig(calibration_images=1347), vit)
+        load_splits(DataConfig(calibration_images=1347), digit_vit)
 
 
 def test_folder_gets_the_models_own_preprocessing(vit, folder):
@@ -207,6 +214,13 @@ def test_stream_wrong(vit, name):
         load_splits(DataConfig(dataset=name), vit)
 
 
+@pytest.mark.parametrize("name", ["imagefoldr", "Digits", "", "hfds", "folder/cats", "torchh/cifar10"])
+def test_data_set_of_no_known_kind_wrong(vit, folder, name):
+    rule = r"^data.dataset must be digits, imagefolder or a timm data set with an index \(torch/cifar10, "
+    with pytest.raises(InputError, match=rf"{rule}hfds/...\), not '{name}'$"):
+        load_splits(DataConfig(dataset=name, root=str(folder), calibration_images=4), vit)
+
+
 def test_data_set_with_an_index_is_divided(vit, folder):
     (folder / "val").rename(folder / "validation")
     config = DataConfig(dataset="torch/folder", root=str(folder), calibration_images=4)
@@ -218,3 +232,31 @@ def test_data_set_with_an_index_is_divided(vit, folder):
 def test_input_size_is_what_the_model_was_built_for(vit):
     assert input_size(vit) == (3, 32, 32)
     assert input_size(timm.create_model("vit_tiny_patch16_224", depth=1, in_chans=1)) == (1, 224, 224)
+
+
+@pytest.mark.parametrize(("kind", "workers"), [("imagefolder", 0), ("imagefolder", 1), ("torch/folder", 0)])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"this is text", "it is of no known image format"),
+        (b"", "it is of no known image format"),
+        (None, "image file is truncated"),
+    ],
+)
+def test_broken_image_names_its_file(vit, folder, kind, workers, content, reason):
+    broken = folder / "val" / "bee" / "1.png"
+    broken.write_bytes(broken.read_bytes()[:2000] if content is None else content)
+    config = DataConfig(dataset=kind, root=str(folder), calibration_images=4, workers=workers)
+    splits = load_splits(config, vit)
+    with pytest.raises(InputError, match=rf"^image '{broken}' cannot be read: {reason}[^\n]*$"):
+        everything(splits.test)
+    assert len(everything(splits.train)[1]) == 8
+
+
+@pytest.mark.parametrize("dataset", ["digits", "imagefolder"])
+def test_model_of_another_number_of_classes_wrong(folder, dataset):
+    model = timm.create_model("vit_tiny_patch16_224", depth=1, embed_dim=16, num_heads=2, num_classes=3)
+    config = DataConfig(dataset=dataset, root=str(folder), calibration_images=4)
+    classes = {"digits": 10, "imagefolder": 2}[dataset]
+    with pytest.raises(InputError, match=rf"'VisionTransformer' has 3 .* '{dataset}' in '.*' has {classes}$"):
+        load_splits(config, model)

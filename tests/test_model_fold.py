@@ -115,7 +115,7 @@ BETWEEN = {
     "maximum": (lambda m, x: m.head(x.amax(dim=1)), "feeds amax"),
     "two readers": (lambda m, x: m.head(x).mean(1) + x.mean(1)[:, :3], "feeds add"),
     "shared reader": (lambda m, x: m.head(x) + m.head(x * 2), "feeds mul"),
-    "shuffled channels": (lambda m, x: m.head(x.roll(1, 2)), "folding it changes the logits"),
+    "shuffled channels": (lambda m, x: m.head(x.roll(1, 2)), "changes the logits when folded"),
     "other dimension": (
         lambda m, x: nn.functional.linear(x.transpose(1, 2), torch.eye(4, dtype=torch.float64)),
         "feeds a product that no Linear makes",

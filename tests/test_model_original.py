@@ -24,10 +24,25 @@ def test_unknown_model_wrong():
 
 
 def test_argument_that_the_model_does_not_take_wrong():
-    with pytest.raises(
-        InputError, match=r"^model 'vit_tiny_patch16_224' does not take model.kwargs .*'wings': 2"
-    ):
-        create(ModelConfig(name="vit_tiny_patch16_224", kwargs={"wings": 2}))
+    rule = r"^model 'vit_tiny_patch16_224' does not take model.kwargs.wings$"
+    with pytest.raises(InputError, match=rule):
+        create(ModelConfig(name="vit_tiny_patch16_224", kwargs=SMALL | {"wings": 2}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("depth", "two"), ("depth", -2), ("patch_size", 0), ("act_layer", "nope")]
+)
+def test_value_that_the_model_cannot_be_built_with_wrong(key, value):
+    rule = rf"^model.kwargs.{key} must be a value that model 'vit_tiny_patch16_224' can be built with, "
+    with pytest.raises(InputError, match=rf"{rule}not {value!r}: .+$"):
+        create(ModelConfig(name="vit_tiny_patch16_224", kwargs=SMALL | {key: value}))
+
+
+def test_values_that_do_not_fit_each_other_wrong():
+    kwargs = SMALL | {"num_heads": 5}  # without its own number of heads the model would have three
+    rule = r"^model 'vit_tiny_patch16_224' cannot be built with its model.kwargs: dim should be divisible by"
+    with pytest.raises(InputError, match=rule):
+        create(ModelConfig(name="vit_tiny_patch16_224", kwargs=kwargs))
 
 
 @pytest.mark.parametrize("name", ["beit_base_patch16_224", "eva02_base_patch14_448"])

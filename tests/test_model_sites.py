@@ -31,6 +31,14 @@ def test_unknown_site_wrong(vit):
         find_sites(vit, ("blocks.9.norm1",))
 
 
+def test_sites_in_the_message_are_in_model_order(vit):
+    with pytest.raises(InputError) as caught:
+        find_sites(vit, ("blocks.1.norm3",))
+    shown = str(caught.value).partition("it has: ")[2].partition(" and ")[0].split(", ")
+    assert len(shown) == 4
+    assert shown == [site for site in find_sites(vit) if site in shown]
+
+
 def test_model_without_layernorm_wrong():
     with pytest.raises(InputError, match=r"^model must have LayerNorm modules, and 'ResNet' has none$"):
         find_sites(timm.create_model("resnet10t", num_classes=2))

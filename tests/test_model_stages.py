@@ -195,6 +195,27 @@ def test_program_of_another_format_wrong(digits, tmp_path):
         digits.functions.write_text(kept)
 
 
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (lambda sites: sites.clear(), "have a function for site 'blocks.0.norm1'; evolve it first"),
+        (lambda sites: sites.pop("norm"), "have a function for site 'norm'; evolve it first"),
+        (lambda sites: sites.update(norm7=sites["norm"]), "have captured sites only, and 'norm7' is none"),
+    ],
+)
+def test_functions_of_other_sites_wrong(digits, tmp_path, change, rule):
+    run = open_run(tmp_path)
+    for path in align.STAGE.inputs(digits):
+        copy = run.root / path.relative_to(digits.root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    body = read_json(run.functions)
+    change(body["sites"])
+    write_json(run.functions, body)
+    with pytest.raises(InputError, match=rf"^'.*functions.json' must {rule}$"):
+        align.STAGE.run(run)
+
+
 def test_keys_of_verify_alone_are_no_reason_to_quantize_again(digits):
     def with_verify(**keys):
         return RunDir(digits.root, from_dict(digits.config.to_dict() | {"verify": keys}))
@@ -296,6 +317,9 @@ def test_kept_norms_stay_layernorms_to_the_end(tmp_path):
     }
     run = run_all(open_run(tmp_path, model=model, train={"epochs": 1}))
     assert list(run.read_functions()) == ["blocks.0.norm1", "blocks.1.norm1", "norm"]
+    reasons = read_json(run.capture_stats)["kept"]
+    assert reasons["blocks.0.norm2"] == reasons["blocks.1.norm2"] == "model.keep_layernorm lists it"
+    assert reasons["blocks.1.attn.k_norm"].startswith("its affine cannot fold, for it feeds ")
     quantized = load_quantized(run)
     kept = [name for name, m in quantized.named_modules() if isinstance(m, torch.nn.LayerNorm)]
     assert kept == [f"blocks.{i}.{n}" for i in range(2) for n in ("attn.q_norm", "attn.k_norm", "norm2")]
@@ -311,6 +335,35 @@ def test_checkpoint_that_does_not_fit_wrong(tmp_path):
         InputError, match=r"must fit the model; it lacks 'blocks.1.norm1.weight' \(\d+ keys do not fit\)"
     ):
         original.STAGE.run(open_run(tmp_path, model=settings))
+
+
+def test_model_of_another_number_of_classes_wrong(folder):
+    kwargs = {"img_size": 32, "embed_dim": 16, "depth": 1, "num_heads": 2, "num_classes": 2}
+    run = open_run(
+        folder,
+        model={"name": "vit_tiny_patch16_224", "kwargs": kwargs},
+        data={"dataset": "imagefolder", "root": str(folder / "images"), "calibration_images": 9},
+    )
+    rule = (
+        r"^model must have as many classes as the data: 'VisionTransformer' has 2 "
+        r"\(model.kwargs.num_classes\), data set 'imagefolder' in '.*/images' has 3$"
+    )
+    with pytest.raises(InputError, match=rule):
+        original.STAGE.run(run)
+
+
+def test_weights_that_are_not_finite_are_found_before_anything_is_said_of_folding(tmp_path, capsys):
+    run = open_run(tmp_path, train={"epochs": 0})
+    original.STAGE.run(run)
+    model = timm.create_model("vit_tiny_patch16_224", **TINY)
+    with torch.no_grad():
+        model.blocks[0].mlp.fc1.weight[0, 0] = float("nan")
+    original.save_weights(run.original, model)
+    capsys.readouterr()
+    rule = r"must hold finite weights, and 'blocks.0.mlp.fc1.weight' has a NaN or an infinity$"
+    with pytest.raises(InputError, match=rule):
+        capture.STAGE.run(run)
+    assert capsys.readouterr().out == ""
 
 
 def test_norms_without_affine_go_all_the_way(tmp_path, monkeypatch):

@@ -1,3 +1,5 @@
+import argparse
+
 import pytest
 import torch
 from torch import nn
@@ -41,18 +43,47 @@ def test_missing_file_wrong(tmp_path):
         read_weights(tmp_path / "none.pth")
 
 
-@pytest.mark.parametrize("name", ["a.safetensors", "a.pth"])
-def test_file_that_is_no_checkpoint_wrong(tmp_path, name):
-    (tmp_path / name).write_bytes(b"hello, this is not a checkpoint")
-    with pytest.raises(
-        InputError, match=rf"^checkpoint '.*{name}' (cannot be read|must hold nothing but tensors): "
-    ):
+NO_CHECKPOINT = [b"hello, this is not a checkpoint", b"epoch: 5\nfoo", b"", b"PK\x03\x04", bytes(range(256))]
+
+
+@pytest.mark.parametrize("content", NO_CHECKPOINT)
+@pytest.mark.parametrize(("name", "reader"), [("a.safetensors", "safetensors"), ("a.pth", "torch")])
+def test_file_that_is_no_checkpoint_wrong(tmp_path, name, reader, content):
+    (tmp_path / name).write_bytes(content)
+    rule = rf"^checkpoint '.*{name}' is not a checkpoint that {reader} can read$"
+    with pytest.raises(InputError, match=rule):
         read_weights(tmp_path / name)
 
 
-def test_pickled_code_is_refused(tmp_path):
-    torch.save({"weight": print}, tmp_path / "a.pth")
-    with pytest.raises(InputError, match=r"^checkpoint '.*a.pth' must hold nothing but tensors: "):
+def test_checkpoint_cut_off_wrong(tmp_path):
+    torch.save(net().state_dict(), tmp_path / "a.pth")
+    whole = (tmp_path / "a.pth").read_bytes()
+    (tmp_path / "a.pth").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"a.pth' is not a checkpoint that torch can read$"):
+        read_weights(tmp_path / "a.pth")
+
+
+PICKLED = [
+    ({"weight": print}, "'print'"),
+    (net(), r"'torch\.nn\.modules\.container\.Sequential'"),
+    ({"model": net().state_dict(), "args": argparse.Namespace(epochs=1)}, r"'argparse\.Namespace'"),
+]
+
+
+@pytest.mark.parametrize(("held", "name"), PICKLED)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_pickled_code_is_refused(tmp_path, held, name, zipped):
+    torch.save(held, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
+    rule = rf"^checkpoint '.*a.pth' holds a pickled {name}; save model\.state_dict\(\) instead$"
+    with pytest.raises(InputError, match=rule):
+        read_weights(tmp_path / "a.pth")
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning", "ignore:.torch.jit:DeprecationWarning")
+def test_torchscript_archive_wrong(tmp_path):
+    torch.jit.save(torch.jit.trace(net(), torch.zeros(1, 3)), tmp_path / "a.pth")
+    rule = r"^checkpoint '.*a.pth' holds a TorchScript archive; save model\.state_dict\(\) instead$"
+    with pytest.raises(InputError, match=rule):
         read_weights(tmp_path / "a.pth")
 
 
@@ -74,3 +105,21 @@ def test_checkpoint_that_does_not_fit_wrong(tmp_path):
     )
     with pytest.raises(InputError, match=rule):
         load_weights(net(), tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_wrong(tmp_path, value):
+    model = net()
+    with torch.no_grad():
+        model[1].weight[0] = model[1].bias[1] = value
+    save_weights(tmp_path / "a.safetensors", model)
+    rule = r"^checkpoint '.*' must hold finite weights, and '1.weight' has a NaN or an infinity$"
+    with pytest.raises(InputError, match=rule):
+        load_weights(net(), tmp_path / "a.safetensors")
+
+
+def test_buffer_may_be_infinite(tmp_path):
+    model = net()
+    model.register_buffer("mask", torch.tensor([0.0, float("-inf")]))
+    save_weights(tmp_path / "a.safetensors", model)
+    load_weights(model, tmp_path / "a.safetensors")

@@ -47,7 +47,7 @@ def test_a_failed_verification_stands_out():
 
 
 def test_norms_that_kept_something_are_named_with_the_reason():
-    site = SITE | {"affine": {"folds": False, "reason": "it feeds a window"}}
+    site = SITE | {"affine": {"folds": False, "reason": "feeds a window"}}
     text = shown(SUMMARY | {"sites": [site], "kept": {"norm_pre": "the configuration says so"}})
     assert "norm: the affine stays an explicit stage, because it feeds a window" in text
     assert "norm_pre: LayerNorm was kept, because the configuration says so" in text

@@ -50,6 +50,14 @@ def test_read_json_wrong(tmp_path):
         read_json(tmp_path / "bad.json")
 
 
+@pytest.mark.parametrize("body", [{}, [], {"sites": 3}])
+def test_functions_without_sites(body):
+    run = RunDir.create(CONFIG)
+    write_json(run.functions, body)
+    with pytest.raises(InputError, match=r"'runs/mine/functions\.json' must hold an object 'sites'"):
+        run.read_functions()
+
+
 def test_unit_name():
     assert unit_name("blocks.0.norm1") == "blocks_0_norm1"
 

@@ -12,7 +12,7 @@ from sw.model.evaluate import report_accuracy
 from sw.model.original import load_original
 from sw.model.refit import refit
 from sw.model.runtime import prepare
-from sw.model.swap import read_plans, swap
+from sw.model.swap import read_chosen, read_plans, swap
 from sw.model.training import Loss, fit
 from sw.model.weights import load_weights, save_weights
 from sw.run_dir import RunDir, file_digest
@@ -58,9 +58,13 @@ def load_realigned(run: RunDir) -> nn.Module:
 
 
 def swapped(run: RunDir) -> nn.Module:
-    """The original model right after the swap; every consumer of a folding site has a bias."""
+    """The original model right after the swap; every consumer of a folding site has a bias.
+
+    Raises:
+        InputError: Captured sites and functions are not the same.
+    """
     model = load_original(run)
-    swap(model, run.read_functions())
+    swap(model, read_chosen(run))
     for plan in read_plans(run).values():
         for name in plan.consumers:
             layer = model.get_submodule(name)
@@ -81,8 +85,7 @@ def _align(run: RunDir) -> None:
     splits = load_splits(config.data, model)
     report_accuracy(run, "swapped", model, splits.test)
     if config.align.epochs:
-        plans = {site: plan for site, plan in read_plans(run).items() if site in run.read_functions()}
-        refit(model, teacher, plans, splits.train, REFIT_IMAGES)
+        refit(model, teacher, read_plans(run), splits.train, REFIT_IMAGES)
         fit(
             model,
             splits.train,

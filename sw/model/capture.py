@@ -14,7 +14,7 @@ from sw.config import RunConfig
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat, FloatArray
 from sw.model.data import Images, limit_to, load_splits
-from sw.model.fold import FoldPlan, plan_folds
+from sw.model.fold import NEVER_RAN, FoldPlan, plan_folds
 from sw.model.original import load_original
 from sw.model.runtime import device, seed_all
 from sw.model.sites import channel_dim, find_sites, pre_affine
@@ -47,23 +47,30 @@ class Record:
         return extremes | {"mean": mean, "std": variance**0.5}
 
 
-def chosen_sites(model: nn.Module, config: RunConfig) -> dict[str, FoldPlan]:
-    """The sites that are replaced, in the order in which they run, with their fold plans.
+def choose_sites(model: nn.Module, config: RunConfig) -> tuple[dict[str, FoldPlan], dict[str, str]]:
+    """Which sites are replaced and which are left alone, both in the order in which they run.
 
     Prints a line for every norm whose affine cannot fold, saying why and what is done.
+
+    Returns:
+        Site -> fold plan of those that are replaced, and site -> reason of those that are not.
     """
     wanted = find_sites(model, config.model.keep_layernorm)
     chosen: dict[str, FoldPlan] = {}
+    kept: dict[str, str] = {}
     for site, plan in plan_folds(model).items():
-        if site not in wanted or plan.reason == "never ran":
-            continue
-        if not plan.foldable and config.model.unfoldable == "keep":
-            print(f"site {site}: its LayerNorm is left alone, for its affine cannot fold: it {plan.reason}")
-            continue
-        if not plan.foldable:
-            print(f"site {site}: its affine stays a stage of its own, for it cannot fold: it {plan.reason}")
-        chosen[site] = plan
-    return chosen
+        if site not in wanted:
+            kept[site] = "model.keep_layernorm lists it"
+        elif plan.reason == NEVER_RAN:
+            kept[site] = f"it {plan.reason}"
+        elif not plan.foldable and config.model.unfoldable == "keep":
+            kept[site] = f"its affine cannot fold, for it {plan.reason}"
+            print(f"{site}: the LayerNorm is left alone, because {kept[site]}")
+        else:
+            chosen[site] = plan
+            if not plan.foldable:
+                print(f"{site}: the affine stays an explicit stage, because it {plan.reason}")
+    return chosen, kept
 
 
 def record(
@@ -150,7 +157,7 @@ def _capture(run: RunDir) -> None:
     config = run.config
     model = load_original(run)
     splits = load_splits(config.data, model)
-    plans = chosen_sites(model, config)
+    plans, kept = choose_sites(model, config)
     if not plans:
         raise InputError("model must have at least one site left to replace, and all of them are kept")
     seed_all(config.seed)
@@ -167,6 +174,7 @@ def _capture(run: RunDir) -> None:
         "split": "calibration",
         "pairs": config.capture.pairs,
         "sites": {site: describe(records[site], plan, norms[site], config) for site, plan in plans.items()},
+        "kept": kept,
     }
     write_npz(run.captures, arrays)
     write_json(run.capture_stats, body)

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset, Subset
 
 from sw.config import DataConfig
 from sw.ir.errors import InputError
-from sw.model.messages import first_line
-from sw.model.runtime import seed_all
+from sw.model.pictures import FolderImages, count_classes, open_split
 
 Batch = tuple[Tensor, Tensor]
 
-DIGITS_TEST = 450
-ITERABLE = ("tfds", "wds", "hfids")
-"""Prefixes of timm's data sets that are streams: what has no order cannot be divided by index."""
+DIGITS_TEST, DIGITS_CLASSES = 450, 10
 SHIFT_PIXELS, ROTATION_DEG, ZOOM = 1.0, 10.0, 0.1
 """Largest augmentation of a digit; none of them turns one digit into another."""
 
@@ -81,32 +76,6 @@ class TensorImages:
             yield images, self.labels[picked]
 
 
-class FolderImages:
-    """Images read from files, with one transform to train on and one to judge with."""
-
-    def __init__(
-        self, plain: Dataset[Any], augmented: Dataset[Any], indices: Sequence[int], config: DataConfig
-    ) -> None:
-        self.plain, self.augmented, self.indices, self.config = plain, augmented, list(indices), config
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def batches(self, seed: int | None = None, limit: int | None = None) -> Iterator[Batch]:
-        order = self.indices
-        if seed is not None:
-            seed_all(seed)  # the training transforms draw from the global generators
-            order = [order[i] for i in np.random.default_rng(seed).permutation(len(order))]
-        source = self.plain if seed is None else self.augmented
-        generator = torch.Generator().manual_seed(seed or 0)
-        yield from DataLoader(
-            Subset(source, order[:limit]),
-            batch_size=self.config.batch_size,
-            num_workers=self.config.workers,
-            generator=generator,
-        )
-
-
 def jitter(images: Tensor, generator: torch.Generator, background: float) -> Tensor:
     """Shift by up to a pixel, rotate by up to 10 degrees, zoom by up to 10 %; shape (B, 1, H, W) is kept.
 
@@ -129,9 +98,11 @@ def load_splits(config: DataConfig, model: nn.Module) -> Splits:
     images get the preprocessing that this very model was trained with (``timm.data.resolve_data_config``).
 
     Raises:
-        InputError: The image folder or data set is missing or a stream, or the training split too small.
+        InputError: The image folder or data set is missing or a stream, the training split too small, or the
+            model made for another number of classes.
     """
     if config.dataset == "digits":
+        _check_head(config, model, DIGITS_CLASSES)
         return _digits(config)
     return _timm_dataset(config, model)
 
@@ -171,10 +142,11 @@ def _timm_dataset(config: DataConfig, model: nn.Module) -> Splits:
     preprocessing.pop("crop_pct", None)
     preprocessing.pop("crop_mode", None)
     learn = create_transform(**preprocessing, is_training=True)
-    plain = _open(config, config.train_split)
-    augmented = _open(config, config.train_split)
-    test = _open(config, config.test_split)
+    plain = open_split(config, config.train_split)
+    augmented = open_split(config, config.train_split)
+    test = open_split(config, config.test_split)
     _check_classes(config, plain, test)
+    _check_head(config, model, count_classes(plain))
     plain.transform, augmented.transform, test.transform = judge, learn, judge
     _check_calibration(config, len(plain))
     order = np.random.default_rng(config.split_seed).permutation(len(plain))
@@ -209,42 +181,6 @@ def input_size(model: nn.Module) -> tuple[int, int, int]:
     return (channels if first is None else first.in_channels), height, width
 
 
-def _open(config: DataConfig, split: str) -> Any:
-    """A timm data set, or the image folder ``root/split/<class>/*``."""
-    from timm.data import create_dataset
-    from torchvision.datasets import ImageFolder
-
-    if config.dataset != "imagefolder":
-        _check_kind(config)
-        try:
-            return create_dataset(config.dataset, root=config.root or None, split=split)
-        except (AssertionError, ImportError, OSError, RuntimeError, ValueError) as error:
-            raise InputError(
-                f"data set '{config.dataset}' ({split}) cannot be opened: {first_line(error)}"
-            ) from error
-    folder = Path(config.root) / split
-    if not config.root or not folder.is_dir():
-        raise InputError(f"image folder '{folder}' does not exist (data.root and its split)")
-    try:
-        return ImageFolder(str(folder))
-    except FileNotFoundError as error:
-        raise InputError(
-            f"image folder '{folder}' must hold <class>/<image> files: {first_line(error)}"
-        ) from error
-
-
-def _check_kind(config: DataConfig) -> None:
-    """Refuse what timm would open, or trip over, without an image to be had by its index."""
-    kind = config.dataset.partition("/")[0].lower()
-    if kind in ITERABLE:
-        raise InputError(
-            f"data.dataset must be digits, imagefolder or a timm data set with an index (torch/cifar10, "
-            f"hfds/...), not the stream '{config.dataset}'"
-        )
-    if kind == "torch" and not config.root:
-        raise InputError(f"data.root must be the folder of data set '{config.dataset}', not ''")
-
-
 def _check_classes(config: DataConfig, train: Any, test: Any) -> None:
     """Labels count the class folders, so both splits must have the same ones."""
     if config.dataset != "imagefolder":
@@ -254,6 +190,16 @@ def _check_classes(config: DataConfig, train: Any, test: Any) -> None:
         raise InputError(
             f"image folders '{config.train_split}' and '{config.test_split}' of '{config.root}' must have "
             f"the same classes, and '{odd[0]}' is in one only"
+        )
+
+
+def _check_head(config: DataConfig, model: nn.Module, classes: int | None) -> None:
+    own = getattr(model, "num_classes", None)
+    if None not in (own, classes) and own != classes:
+        place = f" in '{config.root}'" if config.root else ""
+        raise InputError(
+            f"model must have as many classes as the data: '{type(model).__name__}' has {own} "
+            f"(model.kwargs.num_classes), data set '{config.dataset}'{place} has {classes}"
         )
 
 

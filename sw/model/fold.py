@@ -17,6 +17,8 @@ from sw.model.sites import affine, along_channels, channel_dim, find_sites, pre_
 TOLERANCE = 1e-9
 """Largest difference of logits that a fold may make in float64, relative to the largest logit."""
 PROOF_SEED = 20
+NEVER_RAN = "never ran"
+"""The reason of a norm that the forward pass does not use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class FoldPlan:
     averaged: tuple[str, ...] = ()
     """Those consumers that read an average over tokens."""
     reason: str = ""
-    """Why it cannot fold; empty where it can."""
+    """Why it cannot fold, such as ``feeds add``; empty where it can."""
 
     @property
     def foldable(self) -> bool:
@@ -73,7 +75,7 @@ def plan_folds(model: nn.Module) -> dict[str, FoldPlan]:
     plans = {site: _propose(proof, site, r) for site, r in trace_readers(proof, sites, images).items()}
     proposed = [site for site, plan in plans.items() if plan.foldable]
     for site in _refuted(proof, plans, proposed, images):
-        plans[site] = FoldPlan((), reason="folding it changes the logits")
+        plans[site] = FoldPlan((), reason="changes the logits when folded")
     return plans
 
 
@@ -109,7 +111,7 @@ def _propose(model: nn.Module, site: str, readers: Readers) -> FoldPlan:
     if readers.other:
         return FoldPlan((), reason=f"feeds {readers.other[0]}")
     if not readers.consumers:
-        return FoldPlan((), reason="never ran" if not readers.calls else "feeds no Linear or 1x1 convolution")
+        return FoldPlan((), reason=NEVER_RAN if not readers.calls else "feeds no Linear or 1x1 convolution")
     averaged = tuple(name for name, is_averaged in readers.consumers.items() if is_averaged)
     return FoldPlan(tuple(readers.consumers), averaged)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 
 import timm
@@ -23,6 +24,8 @@ from sw.run_dir import RunDir, file_digest
 from sw.stage import Stage
 
 LABEL_SMOOTHING = 0.1
+UNBUILDABLE = (TypeError, ValueError, AssertionError, AttributeError, LookupError, ArithmeticError)
+"""What timm's models raise, besides ``RuntimeError``, where an argument is of a wrong type or size."""
 
 
 def create(config: ModelConfig) -> nn.Module:
@@ -37,18 +40,35 @@ def create(config: ModelConfig) -> nn.Module:
         raise InputError(f"model.name must be a timm model, not '{config.name}'{hint}")
     try:
         model: nn.Module = timm.create_model(config.name, pretrained=config.pretrained, **config.kwargs)
-    except (TypeError, AssertionError) as error:
-        raise InputError(
-            f"model '{config.name}' does not take model.kwargs {config.kwargs}: {error}"
-        ) from error
     except (OSError, RuntimeError) as error:
         if not config.pretrained:
-            raise InputError(f"model '{config.name}' cannot be built: {first_line(error)}") from error
+            raise InputError(_refusal(config, error)) from error
         raise InputError(
             f"weights of '{config.name}' cannot be fetched ({first_line(error)}); "
             f"give a file as model.checkpoint"
         ) from error
+    except UNBUILDABLE as error:
+        raise InputError(_refusal(config, error)) from error
     return model
+
+
+def _refusal(config: ModelConfig, error: Exception) -> str:
+    """The line for a model that cannot be built; it names the argument at fault where that can be told."""
+    unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if unknown:
+        return f"model '{config.name}' does not take model.kwargs.{unknown[1]}"
+    for key, value in config.kwargs.items():
+        others = {k: v for k, v in config.kwargs.items() if k != key}
+        try:
+            with torch.device("meta"):
+                timm.create_model(config.name, **others)
+        except (RuntimeError, *UNBUILDABLE):
+            continue
+        return (
+            f"model.kwargs.{key} must be a value that model '{config.name}' can be built with, "
+            f"not {value!r}: {first_line(error)}"
+        )
+    return f"model '{config.name}' cannot be built with its model.kwargs: {first_line(error)}"
 
 
 def load_original(run: RunDir) -> nn.Module:

@@ -59,9 +59,10 @@ def is_site(module: nn.Module) -> bool:
 
 
 def unknown_site(name: str, sites: Sequence[str]) -> str:
-    """One line that says which sites there are, the nearest ones first."""
+    """One line that names the nearest sites and a few more, in the order of ``sites``."""
     near = difflib.get_close_matches(name, sites, n=3, cutoff=0.3)
-    shown = near + [s for s in sites if s not in near][: 4 - len(near)]
+    named = near + [s for s in sites if s not in near][: 4 - len(near)]
+    shown = [s for s in sites if s in named]
     more = f" and {len(sites) - len(shown)} more" if len(sites) > len(shown) else ""
     return f"site '{name}' is not in the model; it has: {', '.join(shown)}{more}"
 

@@ -39,6 +39,22 @@ def swap(model: nn.Module, functions: Mapping[str, Mapping[str, Any]]) -> None:
         replace_module(model, site, layer)
 
 
+def read_chosen(run: RunDir) -> dict[str, dict[str, Any]]:
+    """The function of every captured site, as in ``functions.json``.
+
+    Raises:
+        InputError: A captured site has no function, or a function no captured site.
+    """
+    functions, captured = run.read_functions(), read_plans(run)
+    for site in captured:
+        if site not in functions:
+            raise InputError(f"'{run.functions}' must have a function for site '{site}'; evolve it first")
+    for site in functions:
+        if site not in captured:
+            raise InputError(f"'{run.functions}' must have captured sites only, and '{site}' is none")
+    return functions
+
+
 def read_plans(run: RunDir) -> dict[str, FoldPlan]:
     """The fold plan of every captured site, in the order in which the sites run."""
     sites = read_json(run.capture_stats)["sites"]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sw.ir.errors import InputError
-from sw.model.messages import first_line
 from sw.run_dir import atomic
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
@@ -30,7 +30,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """Fill a model from a ``.safetensors`` or ``.pth`` file.
 
     Raises:
-        InputError: No such file, not a state dict, or keys or shapes that do not fit the model.
+        InputError: No such file, not a state dict, keys or shapes that do not fit the model, or a parameter
+            that is not finite.
     """
     fit_weights(model, read_weights(path), f"checkpoint '{path}'")
 
@@ -44,17 +45,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """The state dict in a file; pickled files may hold tensors only, nothing that runs code."""
     if not path.is_file():
         raise InputError(missing_checkpoint(path))
+    reader = "safetensors" if path.suffix == ".safetensors" else "torch"
     try:
-        if path.suffix == ".safetensors":
-            state: Any = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise InputError(f"checkpoint '{path}' cannot be read: {first_line(error)}") from error
-    except Exception as error:  # torch raises its pickle module's own error
-        if type(error).__name__ != "UnpicklingError":
-            raise
-        raise InputError(f"checkpoint '{path}' must hold nothing but tensors: {first_line(error)}") from error
+        with warnings.catch_warnings(category=UserWarning, action="ignore"):  # we say what is wrong ourselves
+            state: Any = (
+                load_file(path)
+                if reader == "safetensors"
+                else torch.load(path, map_location="cpu", weights_only=True)
+            )
+    except OSError as error:
+        raise InputError(f"checkpoint '{path}' cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # taken as a pickle, any other file may raise anything
+        raise InputError(f"checkpoint '{path}' {_complaint(error, reader)}") from error
     for wrapper in WRAPPERS:
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
@@ -63,11 +65,22 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
 
 
+def _complaint(error: Exception, reader: str) -> str:
+    """What is wrong with a file that its reader gave up on; torch's own text is a page of advice."""
+    if "TorchScript" in str(error):
+        return "holds a TorchScript archive; save model.state_dict() instead"
+    refused = re.search(r"GLOBAL (\S+)", str(error))
+    if refused:
+        return f"holds a pickled '{refused[1]}'; save model.state_dict() instead"
+    return f"is not a checkpoint that {reader} can read"
+
+
 def fit_weights(model: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
-    """Load a state dict that must fit the model exactly.
+    """Load a state dict that must fit the model exactly, with finite parameters.
 
     Raises:
-        InputError: It does not; the line names the first keys that are missing, unexpected or misshaped.
+        InputError: It does not; the line names the first keys that are missing, unexpected or misshaped, or
+            the first parameter with a NaN or an infinity. A buffer may hold one, as a mask does.
     """
     own = model.state_dict()
     missing = [f"lacks '{name}'" for name in own if name not in state]
@@ -81,4 +94,7 @@ def fit_weights(model: nn.Module, state: Mapping[str, Tensor], what: str) -> Non
     if problems:
         total = len(missing) + len(unexpected) + len(misshaped)
         raise InputError(f"{what} must fit the model; it {', '.join(problems)} ({total} keys do not fit)")
+    for name, _ in model.named_parameters():
+        if not bool(torch.isfinite(state[name]).all()):
+            raise InputError(f"{what} must hold finite weights, and '{name}' has a NaN or an infinity")
     model.load_state_dict(dict(state))

@@ -158,7 +158,7 @@ def _table(title: str, left: list[str], right: list[str]) -> Table:
 def _remarks(summary: dict[str, Any]) -> list[str]:
     """What the tables do not say: norms that kept their affine or themselves, units that do not verify."""
     lines = [
-        f"{s['site']}: the affine stays an explicit stage, because {s['affine']['reason']}"
+        f"{s['site']}: the affine stays an explicit stage, because it {s['affine']['reason']}"
         for s in summary["sites"]
         if not s["affine"]["folds"]
     ]

@@ -1,0 +1,152 @@
+"""Data sets of picture files: which there are, how they are opened, and what is said of a broken file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from sw.config import DataConfig
+from sw.ir.errors import InputError
+from sw.model.messages import first_line
+from sw.model.runtime import seed_all
+
+INDEXED = ("torch", "hfds")
+"""Prefixes of timm's data sets that have an index."""
+ITERABLE = ("tfds", "wds", "hfids")
+"""Prefixes of timm's data sets that are streams: what has no order cannot be divided by index."""
+
+
+class FolderImages:
+    """Images read from files, with one transform to train on and one to judge with."""
+
+    def __init__(
+        self, plain: Dataset[Any], augmented: Dataset[Any], indices: Sequence[int], config: DataConfig
+    ) -> None:
+        self.plain, self.augmented, self.indices, self.config = plain, augmented, list(indices), config
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def batches(self, seed: int | None = None, limit: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """As ``sw.model.data.Images`` has it.
+
+        Raises:
+            InputError: A file is no image, or a broken one.
+        """
+        order = self.indices
+        if seed is not None:
+            seed_all(seed)  # the training transforms draw from the global generators
+            order = [order[i] for i in np.random.default_rng(seed).permutation(len(order))]
+        source = self.plain if seed is None else self.augmented
+        loader: DataLoader[Any] = DataLoader(
+            _Readable(source, order[:limit]),
+            batch_size=self.config.batch_size,
+            num_workers=self.config.workers,
+            generator=torch.Generator().manual_seed(seed or 0),
+            collate_fn=_collate,
+        )
+        for batch in loader:
+            if isinstance(batch, InputError):
+                raise batch
+            yield batch
+
+
+class _Readable(Dataset[Any]):
+    """Some images of a data set; the error in place of one that cannot be read.
+
+    An error that is raised in a loader process arrives with that process's traceback in its text.
+    """
+
+    def __init__(self, source: Dataset[Any], indices: Sequence[int]) -> None:
+        self.source, self.indices = source, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> Any:
+        try:
+            return self.source[self.indices[position]]
+        except InputError as error:
+            return error
+
+
+def _collate(samples: list[Any]) -> Any:
+    errors = [sample for sample in samples if isinstance(sample, InputError)]
+    return errors[0] if errors else default_collate(samples)
+
+
+def open_split(config: DataConfig, split: str) -> Any:
+    """A timm data set, or the image folder ``root/split/<class>/*``.
+
+    Raises:
+        InputError: No such data set or folder, or a stream.
+    """
+    from timm.data import create_dataset
+    from torchvision.datasets import ImageFolder
+
+    if config.dataset != "imagefolder":
+        _check_kind(config)
+        try:
+            data = create_dataset(config.dataset, root=config.root or None, split=split)
+        except (AssertionError, ImportError, OSError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"data set '{config.dataset}' ({split}) cannot be opened: {first_line(error)}"
+            ) from error
+        if hasattr(data, "loader"):  # torchvision's data sets of files
+            data.loader = read_picture
+        return data
+    folder = Path(config.root) / split
+    if not config.root or not folder.is_dir():
+        raise InputError(f"image folder '{folder}' does not exist (data.root and its split)")
+    try:
+        return ImageFolder(str(folder), loader=read_picture)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"image folder '{folder}' must hold <class>/<image> files: {first_line(error)}"
+        ) from error
+
+
+def read_picture(path: str) -> Image.Image:
+    """The RGB image in a file.
+
+    Raises:
+        InputError: It is no image, or a broken one.
+    """
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
+    except UnidentifiedImageError as error:
+        raise InputError(f"image '{path}' cannot be read: it is of no known image format") from error
+    except OSError as error:
+        raise InputError(f"image '{path}' cannot be read: {error.strerror or error}") from error
+    except (SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's for broken content
+        raise InputError(f"image '{path}' cannot be read: {first_line(error)}") from error
+
+
+def count_classes(data: Any) -> int | None:
+    """How many classes a data set's labels count, or None where it does not say."""
+    numbers = getattr(data, "class_to_idx", None) or getattr(
+        getattr(data, "reader", None), "class_to_idx", None
+    )
+    return 1 + max(numbers.values()) if numbers else None
+
+
+def _check_kind(config: DataConfig) -> None:
+    """Refuse what timm would open, or trip over, without an image to be had by its index."""
+    prefix, slash, _ = config.dataset.partition("/")
+    kind = prefix.lower() if slash else ""
+    if kind not in INDEXED:
+        stream = "the stream " if kind in ITERABLE else ""
+        raise InputError(
+            f"data.dataset must be digits, imagefolder or a timm data set with an index (torch/cifar10, "
+            f"hfds/...), not {stream}'{config.dataset}'"
+        )
+    if kind == "torch" and not config.root:
+        raise InputError(f"data.root must be the folder of data set '{config.dataset}', not ''")
