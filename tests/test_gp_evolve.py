@@ -258,10 +258,12 @@ def test_kind_of_realisation_can_be_forced(tmp_path):
 
 
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
 from gp.evolve import evolve_pairs
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     evolve_pairs(Path(sys.argv[1]), Path(sys.argv[2]), in_width=12, out_width=6, generations=1, jobs=2)
     heavy = sorted({"torch", "timm", "brevitas", "amaranth", "cocotb", "sklearn"} & set(sys.modules))
     print("loaded:", heavy)
