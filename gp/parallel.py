@@ -70,6 +70,11 @@ def _pooled(
             advance(left.pop(index))
     except BrokenProcessPool:
         return list(left.values())
+    except BaseException:
+        # Leaving would wait for the tasks that run; they are done anew when the run goes on.
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     return []
