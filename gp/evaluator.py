@@ -14,14 +14,10 @@ from typing import Any
 import numpy as np
 
 from gp.primitives import ARITY, CONSTANT
+from sw.ir.expr import CLIP_LIMIT, NUMPY_OPS
 from sw.ir.formats import FloatArray
 
-LIMIT = 5.0
-"""The paper's clip is to [-5, 5]."""
-
-
-def _sigmoid(v: Any) -> Any:
-    return 0.5 + 0.5 * np.tanh(0.5 * v)
+LIMIT = float(CLIP_LIMIT)
 
 
 def _clip(v: Any) -> Any:
@@ -29,15 +25,8 @@ def _clip(v: Any) -> Any:
 
 
 FORWARD: dict[str, Callable[..., Any]] = {
-    "add": np.add,
-    "mul": np.multiply,
-    "min": np.minimum,
-    "max": np.maximum,
-    "neg": np.negative,
-    "tanh": np.tanh,
-    "sigmoid": _sigmoid,
+    **{name: NUMPY_OPS[name] for name in ("add", "mul", "min", "max", "neg", "tanh", "sigmoid", "abs")},
     "clip": _clip,
-    "abs": np.abs,
     "double": lambda v: 2.0 * v,
     "half": lambda v: 0.5 * v,
 }

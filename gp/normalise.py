@@ -14,7 +14,7 @@ from gp.fitness import Target
 from gp.grid import snap
 from gp.rewrite import Move, clamped, constants_of, is_sound, moved, negated, scaled, snapped, substitute
 from sw.ir.expr import Expr, X, clip, const, evaluate, node
-from sw.ir.formats import FixedFormat, FloatArray
+from sw.ir.formats import MAX_WIDTH, FixedFormat, FloatArray
 
 SATURATION_STEPS = 24
 """How many gains are tried beyond the one that uses the output range without saturating."""
@@ -37,14 +37,19 @@ def input_exponent(x: FloatArray) -> int:
 class OutputRange:
     """The real values of an output format that a function uses: all of it, but -2^(w-1)."""
 
-    low: Fraction
-    high: Fraction
-    step: Fraction
+    output: FixedFormat
 
-    @classmethod
-    def of(cls, output: FixedFormat) -> OutputRange:
-        step = Fraction(2) ** -output.frac
-        return cls(-output.max_raw * step if output.signed else Fraction(0), output.max_raw * step, step)
+    @property
+    def step(self) -> Fraction:
+        return Fraction(2) ** -self.output.frac
+
+    @property
+    def low(self) -> Fraction:
+        return -self.high if self.output.signed else Fraction(0)
+
+    @property
+    def high(self) -> Fraction:
+        return self.output.max_raw * self.step
 
     @property
     def middle(self) -> Fraction:
@@ -56,14 +61,13 @@ class OutputRange:
         return (self.high - self.low) / 2
 
     def round(self, values: FloatArray) -> FloatArray:
-        """Values as the output format holds them: half to even, saturated."""
-        step = float(self.step)
-        return np.clip(np.rint(values / step) * step, float(self.low), float(self.high))
+        """Values as the output format holds them, saturated in this range."""
+        return np.maximum(self.output.to_real(self.output.quantize(values)), float(self.low))
 
     def is_filled(self, values: FloatArray) -> bool:
         """Whether values, rounded to steps, never leave the range and reach an end of it."""
-        step = float(self.step)
-        lowest, highest = (np.rint(v / step) * step for v in (values.min(), values.max()))
+        wide = FixedFormat(MAX_WIDTH, self.output.frac)  # to see what leaves the range
+        lowest, highest = wide.to_real(wide.quantize([values.min(), values.max()]))
         low, high = float(self.low), float(self.high)
         return bool(lowest >= low and highest <= high and (lowest == low or highest == high))
 
@@ -73,7 +77,7 @@ class Normaliser:
 
     def __init__(self, input: FixedFormat, output: FixedFormat, target: Target) -> None:
         """``target`` holds the binned pairs of x itself."""
-        self.range = OutputRange.of(output)
+        self.range = OutputRange(output)
         self.target = target
         self._input = input
         self._x = input.to_real(input.codes())

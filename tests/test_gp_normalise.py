@@ -96,7 +96,7 @@ def test_truncation_is_for_lines_through_zero_with_something_to_round(text):
 
 
 def test_output_range_leaves_the_most_negative_code_out():
-    full = OutputRange.of(FixedFormat.parse("s8.5"))
+    full = OutputRange(FixedFormat.parse("s8.5"))
     assert (full.low, full.high, full.middle) == (-Fraction(127, 32), Fraction(127, 32), 0)
-    assert OutputRange.of(FixedFormat.parse("u4.0")).middle == Fraction(15, 2)
+    assert OutputRange(FixedFormat.parse("u4.0")).middle == Fraction(15, 2)
     np.testing.assert_array_equal(full.round(np.array([0.046875, 9.0, -9.0])), [0.0625, 3.96875, -3.96875])
