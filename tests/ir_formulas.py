@@ -26,7 +26,7 @@ formulas = st.recursive(leaves, _grown, max_leaves=6)
 
 
 def _safe(children):
-    unary = ("neg", "abs", "relu", "square", "tanh", "sigmoid", "erf", "atan", "sin")
+    unary = ("neg", "abs", "relu", "square", "floor", "tanh", "sigmoid", "erf", "atan", "sin")
     binary = ("add", "sub", "mul", "min", "max")
     return (
         st.builds(node, st.sampled_from(unary), children)

@@ -1,12 +1,15 @@
 import json
 
+import numpy as np
 import pytest
 
 from sw.ir import interpret
 from sw.ir.build import Builder
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
-from sw.ir.program import Instr, Op, Program
+from sw.ir.parse import parse
+from sw.ir.program import Instr, Op, Program, dropping
+from sw.ir.realize import realize
 
 S8, S4 = FixedFormat.parse("s8.5"), FixedFormat.parse("s4.0")
 INPUT = Instr(Op.INPUT, (), (), -128, 127)
@@ -88,3 +91,17 @@ def test_from_json_wrong(change, message):
 def test_from_json_of_no_json():
     with pytest.raises(InputError, match="program must be JSON"):
         Program.from_json("{")
+
+
+def test_dropping_reads_the_upper_bits_of_a_wider_input():
+    narrow = realize(parse("tanh(x)"), FixedFormat.parse("s6.2"), FixedFormat.parse("s8.6"), kind="table")
+    wide = dropping(narrow.program, FixedFormat.parse("s10.6"), 4)
+    np.testing.assert_array_equal(interpret.table(wide), np.repeat(interpret.table(narrow.program), 16))
+
+
+def test_dropping_wrong():
+    narrow = realize(parse("tanh(x)"), FixedFormat.parse("s6.2"), FixedFormat.parse("s8.6"), kind="table")
+    with pytest.raises(
+        InputError, match=r"a program behind s10\.5 without 4 bits must read s6\.1, not s6\.2"
+    ):
+        dropping(narrow.program, FixedFormat.parse("s10.5"), 4)

@@ -28,6 +28,9 @@ APPLIES = {
     ("abs(x)", "s4.0", "s4.0"): {"operator", "half_table", "pwl", "table"},
     ("-x", "s4.0", "s4.0"): set(KINDS),  # -(-8) saturates to 7
     ("0.25", "s8.0", "s8.5"): set(KINDS),
+    ("2*tanh(0.25*(clip(floor(4*x), -16, 15) + 0.5))", "s16.11", "s8.5"): {
+        *("operator", "threshold", "pwl", "table"),
+    },
 }
 
 
@@ -69,6 +72,28 @@ def test_any_formula_at_any_formats_is_realised_exactly(expr, wi, fi, wo, fo):
         assert np.abs(got - expected).max() == made.max_ulp
         assert made.kind == "operator" or made.max_ulp == 0
     assert np.array_equal(interpret.table(realize(expr, input, output).program), expected)
+
+
+@pytest.mark.parametrize("bits", [4, 5, 6])
+def test_few_cells_of_x_cost_a_clamp_and_a_lut_a_bit(bits):
+    last = (1 << (bits - 1)) - 1
+    text = f"tanh({2.0 / (last + 1)}*(clip(floor(8*x), {-last - 1}, {last}) + 0.5))"
+    made = realize(parse(text), S("s16.11"), S("s8.6"))
+    assert made.kind == "table"
+    assert [i.op for i in made.program.instrs] == [Op.INPUT, Op.SHR, Op.CLAMP, Op.LOW, Op.LOOKUP]
+    assert len(made.program.tables[0]) == 1 << bits
+    assert made.lut6 <= 1 + bits + 2 + 8
+
+
+def test_bits_that_a_map_ignores_are_dropped_before_it_is_planned():
+    target = Target.of(parse("floor(2*x)"), S("s10.6"), S("s8.2"))
+    assert target.idle_bits() == 5
+    coarse = target.coarser(5)
+    assert coarse.input == S("s5.1")
+    assert coarse.map.tolist() == target.map[::32].tolist()
+    constant = Target.of(parse("1"), S("s10.6"), S("s8.2"))
+    assert constant.idle_bits() == 8, "two bits are kept, as a signed format needs"
+    assert Target.of(parse("x"), S("s10.2"), S("s10.2")).idle_bits() == 0
 
 
 @pytest.mark.parametrize("text", ["tanh(x)", "0.5*clip(2.5*x) - 0.1*tanh(x)", "clip(1.54*x)"])

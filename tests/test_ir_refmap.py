@@ -1,3 +1,4 @@
+import math
 from fractions import Fraction
 
 import mpmath
@@ -24,6 +25,7 @@ FRACTIONS = {
     "abs": abs,
     "relu": lambda a: max(a, Fraction(0)),
     "square": lambda a: a * a,
+    "floor": lambda a: Fraction(math.floor(a)),
     "min": min,
     "max": max,
     "clip": lambda a, lo, hi: min(max(a, lo), hi),
@@ -53,6 +55,12 @@ def exact_map(text, input, output):
         ("1/(x*x + 0.3)", "s9.4", "s8.4"),
         ("min(x, 0.35) + max(-x, 1.7)", "s9.4", "u7.4"),
         ("x**3 - 2*x", "s8.4", "s8.2"),
+        ("0.3*floor(4*x) + 0.1", "s10.5", "s8.4"),  # depends on x >> 3 alone
+        ("floor(1.1*x) - floor(x/3)", "s10.3", "s8.0"),  # whole multiples of 10 and 3 are exact
+        ("floor(2*x) + floor(16*x)", "u9.3", "s10.1"),
+        ("x - floor(x)", "s9.5", "s8.4"),
+        ("floor(512*x)*0.01", "s9.5", "s8.4"),
+        ("floor(0.0009765625*x)", "s8.0", "s8.0"),  # drops more bits than there are
     ],
 )
 def test_rational_functions_are_rounded_exactly(text, input, output):
@@ -95,7 +103,7 @@ def test_float_enclosures_hold_the_true_value(expr):
     v, e = np.broadcast_to(v, 5), np.broadcast_to(e, 5)
     plain = {name: getattr(mpmath, name) for name in ("tanh", "erf", "atan", "sin")}
     plain["sigmoid"] = lambda u: 1 / (1 + mpmath.exp(-u))
-    ops = FRACTIONS | plain | {"relu": lambda a: max(a, 0)}
+    ops = FRACTIONS | plain | {"relu": lambda a: max(a, 0), "floor": mpmath.floor}
     with mpmath.workdps(400):
         for index, point in enumerate(x.tolist()):
             true = interpret_expr(
@@ -116,6 +124,14 @@ def test_float_enclosures_hold_the_true_value(expr):
 def test_undefined_functions_name_the_first_bad_input(text, message):
     with pytest.raises(InputError, match=message):
         reference_map(parse(text), S("s8.4"), S("s8.4"))
+
+
+def test_floor_of_what_only_seems_to_reach_an_integer():
+    # 0.99999999999999999999*x is below x for x > 0, in float64 it is x.
+    expected = [math.floor(Fraction(99999999999999999999, 10**20) * c) for c in range(-8, 8)]
+    assert reference_map(parse("floor(0.99999999999999999999*x)"), S("s4.0"), S("s5.0")).tolist() == expected
+    half = parse("floor(2*sigmoid(x))")  # exactly 1 at x = 0, which no precision can prove
+    assert reference_map(half, S("s3.0"), S("s4.0")).tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ Bounded = tuple[Any, Any]
 _ULPS = 4
 """What a library function may be off, in units of 2^-53 of its value: two to four last places."""
 _EXP_LIMIT = 1e6
+_FUNCTIONS = ("tanh", "erf", "exp", "log", "sqrt", "atan", "sin", "sigmoid", "floor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,12 @@ class Arithmetic:
     Args:
         unit: Relative size of one rounding.
         tiny: Absolute error of a rounding near zero.
-        functions: tanh, erf, exp, log, sqrt, atan, sin, sigmoid of an array.
+        functions: tanh, erf, exp, log, sqrt, atan, sin, sigmoid, floor of an array.
         sum_residual: Rounding error of ``a + b``, given a, b and the rounded sum.
         product_residual: The same for ``a * b``.
         quotient_residual: A bound of ``|a - b * q|``, given a, b and the rounded quotient q.
         number: The nearest value of an exact number, and the bound of its rounding.
+        tie: What lies so close to an integer counts as that integer where ``floor`` asks.
     """
 
     unit: Any
@@ -46,6 +48,7 @@ class Arithmetic:
     product_residual: Callable[[Any, Any, Any], Any]
     quotient_residual: Callable[[Any, Any, Any], Any]
     number: Callable[[Fraction], Bounded]
+    tie: Any = 0.0
 
     def ops(self) -> dict[str, Callable[..., Bounded]]:
         """The operation table that ``interpret_expr`` wants."""
@@ -59,6 +62,7 @@ class Arithmetic:
             "pow": self._pow,
             "abs": lambda a: (np.abs(a[0]), a[1]),
             "relu": lambda a: (np.maximum(a[0], 0 * a[0]), a[1]),
+            "floor": self._floor,
             "min": lambda a, b: (np.minimum(a[0], b[0]), np.maximum(a[1], b[1])),
             "max": lambda a, b: (np.maximum(a[0], b[0]), np.maximum(a[1], b[1])),
             "clip": self._clip,
@@ -104,6 +108,15 @@ class Arithmetic:
         own = np.where(outside, 0 * a[1], a[1])
         return v, own + np.maximum(lo[1], hi[1])
 
+    def _floor(self, a: Bounded) -> Bounded:
+        floor = self.functions["floor"]
+        nearest = floor(a[0] + 0.5)
+        known = (np.abs(a[0] - nearest) + a[1]) < self.tie
+        low, high = enclosure(a)
+        v = np.where(known, nearest, floor(a[0]))
+        e = np.maximum(v - floor(low), floor(high) - v)
+        return v, np.where(known, 0 * e, e)
+
     def _lipschitz(self, name: str, slope: float, *, floor: float = 0.0) -> Callable[[Bounded], Bounded]:
         def bounded(a: Bounded) -> Bounded:
             v = self.functions[name](a[0])
@@ -129,6 +142,16 @@ class Arithmetic:
         v = self.functions["sqrt"](inside)
         e = a[1] / np.where(v == 0, 1, v) + self._rounding(v)
         return np.where(safe, v, np.nan), np.where(safe, np.where(a[0] == 0, 0, e), np.inf)
+
+
+def enclosure(a: Bounded) -> tuple[Any, Any]:
+    """The ends of an interval that holds the true result, rounded outwards; both are v where e is 0."""
+    v, e = a
+    low, high = v - 2 * e, v + 2 * e
+    if np.asarray(low).dtype == object:
+        return low, high
+    # v - 2e may round back to v, and an enclosure must not shrink to a false tie.
+    return np.where(e > 0, np.nextafter(low, -np.inf), low), np.where(e > 0, np.nextafter(high, np.inf), high)
 
 
 def _neg(a: Bounded) -> Bounded:
@@ -169,7 +192,7 @@ def _float_number(exact: Fraction) -> Bounded:
 FLOAT64 = Arithmetic(
     unit=2.0**-53,
     tiny=1e-300,
-    functions={n: NUMPY_OPS[n] for n in ("tanh", "erf", "exp", "log", "sqrt", "atan", "sin", "sigmoid")},
+    functions={n: NUMPY_OPS[n] for n in _FUNCTIONS},
     sum_residual=_two_sum,
     product_residual=_two_product,
     quotient_residual=_quotient_residual,
@@ -178,7 +201,7 @@ FLOAT64 = Arithmetic(
 """Vectorised float64."""
 
 
-def multiprecision(bits: int) -> Arithmetic:
+def multiprecision(bits: int, tie: Any = 0.0) -> Arithmetic:
     """Mpmath numbers in object arrays; use inside ``mpmath.workprec(bits)``."""
     unit = mpmath.mpf(2) ** (1 - bits)
 
@@ -194,8 +217,10 @@ def multiprecision(bits: int) -> Arithmetic:
 
     names = {"tanh": mpmath.tanh, "erf": mpmath.erf, "exp": _mp_exp, "log": mpmath.log}
     names |= {"sqrt": mpmath.sqrt, "atan": mpmath.atan, "sin": mpmath.sin, "sigmoid": _mp_sigmoid}
+    names |= {"floor": mpmath.floor}
     functions = {name: np.frompyfunc(f, 1, 1) for name, f in names.items()}
-    return Arithmetic(unit, mpmath.mpf(2) ** (-8 * bits), functions, residual, residual, quotient, number)
+    tiny = mpmath.mpf(2) ** (-8 * bits)
+    return Arithmetic(unit, tiny, functions, residual, residual, quotient, number, tie)
 
 
 def _scalar(v: Any) -> Any:

@@ -15,7 +15,10 @@ from sw.ir.formats import FloatArray
 
 T = TypeVar("T")
 
-UNARY = ("neg", "abs", "relu", "square", "tanh", "sigmoid", "erf", "exp", "log", "sqrt", "atan", "sin")
+UNARY = (
+    *("neg", "abs", "relu", "square", "floor"),
+    *("tanh", "sigmoid", "erf", "exp", "log", "sqrt", "atan", "sin"),
+)
 BINARY = ("add", "sub", "mul", "div", "min", "max")
 CLIP_LIMIT = Fraction(5)
 """``clip(e)`` means clip to [-5, 5], as in the paper."""
@@ -126,6 +129,7 @@ NUMPY_OPS: dict[str, Callable[..., FloatArray]] = {
     "abs": np.abs,
     "relu": lambda v: np.maximum(v, 0.0),
     "square": np.square,
+    "floor": np.floor,
     "tanh": np.tanh,
     "sigmoid": _sigmoid,
     "erf": np.vectorize(math.erf, otypes=[np.float64]),

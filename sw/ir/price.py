@@ -11,6 +11,8 @@ from sw.ir.forms import joined
 from sw.ir.program import Instr, Op, Program
 
 _LUT_INPUTS = 6
+_FREE_EXCESS = 3
+"""Bits from a clamp's sign upwards that fit the LUT of each of its result bits."""
 
 
 STREAM_CONTROL = 1.0
@@ -47,7 +49,7 @@ def _cost(program: Program, index: int) -> float:
         case Op.MIN | Op.MAX:
             return _comparison(args) + instr.width
         case Op.CLAMP:
-            return 0.9 * instr.width + 0.5 * widths[0]
+            return _clamp(args[0], instr)
         case Op.LT | Op.EQ:
             return _comparison(args)
         case Op.SELECT:
@@ -60,6 +62,14 @@ def _cost(program: Program, index: int) -> float:
 
 def _constant(args: list[Instr]) -> bool:
     return any(a.op is Op.CONST for a in args)
+
+
+def _clamp(arg: Instr, instr: Instr) -> float:
+    """A multiplexer a bit, and what tells that the upper bits differ; other limits are compared with."""
+    excess = 1 + arg.width - instr.width
+    beyond = max(0, excess - _FREE_EXCESS)
+    is_power = instr.hi & (instr.hi + 1) == 0 and instr.lo in (0, ~instr.hi)
+    return instr.width + 0.75 * beyond if is_power else instr.width + 4.5 + 0.5 * beyond
 
 
 def _comparison(args: list[Instr]) -> float:

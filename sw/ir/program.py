@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sw.ir.errors import InputError
@@ -198,6 +198,30 @@ class Program:
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"program must be JSON as docs/ir.md describes, not this: {error}") from error
         return cls(*formats, instrs, tables)
+
+
+def dropping(program: Program, input: FixedFormat, bits: int) -> Program:
+    """The program behind a wider input, whose lowest ``bits`` are dropped: P'(c) = P(floor(c / 2^bits)).
+
+    Raises:
+        InputError: The program's input is not what is left of ``input``.
+
+    >>> s = FixedFormat.parse
+    >>> code = Instr(Op.INPUT, (), (), -8, 7)
+    >>> [i.op.value for i in dropping(Program(s("s4.1"), s("s4.1"), (code,)), s("s6.3"), 2).instrs]
+    ['input', 'shr']
+    """
+    narrow = FixedFormat(input.width - bits, input.frac - bits, input.signed)
+    if program.input != narrow:
+        raise InputError(
+            f"a program behind {input} without {bits} bits must read {narrow}, not {program.input}"
+        )
+    if program.instrs[0].op is not Op.INPUT:
+        return replace(program, input=input)
+    whole = Instr(Op.INPUT, (), (), input.min_raw, input.max_raw)
+    kept = Instr(Op.SHR, (0,), (bits,), narrow.min_raw, narrow.max_raw)
+    rest = [replace(i, args=tuple(a + 1 for a in i.args)) for i in program.instrs[1:]]
+    return replace(program, input=input, instrs=(whole, kept, *rest))
 
 
 def _instr(item: dict[str, Any]) -> Instr:

@@ -8,7 +8,7 @@ from typing import Any
 import mpmath
 import numpy as np
 
-from sw.ir.bounded import FLOAT64, Arithmetic, multiprecision
+from sw.ir.bounded import FLOAT64, Arithmetic, enclosure, multiprecision
 from sw.ir.errors import InputError
 from sw.ir.expr import Expr, interpret_expr
 from sw.ir.formats import FixedFormat, IntArray
@@ -41,7 +41,8 @@ def reference_map(expr: Expr, input: FixedFormat, output: FixedFormat) -> IntArr
         raise InputError(
             f"input of a reference map must have at most {MAX_TABLE_BITS} bits, not {input.width} ('{input}')"
         )
-    codes = input.codes()
+    block = 1 << min(_unread_bits(expr, input), input.width - 1)
+    codes = input.codes()[::block]
     result = np.zeros(codes.shape, dtype=np.int64)
     low, high = _limits(expr, input.to_real(codes), output, FLOAT64)
     decided = low == high
@@ -49,24 +50,42 @@ def reference_map(expr: Expr, input: FixedFormat, output: FixedFormat) -> IntArr
     open_codes = np.flatnonzero(~decided)
     if open_codes.size:
         result[open_codes] = _decide(expr, codes[open_codes], input, output)
-    return result
+    return np.repeat(result, block)
+
+
+def _unread_bits(expr: Expr, input: FixedFormat) -> int:
+    """How many of x's lowest bits the formula drops itself, having x only as floor(2^m * x)."""
+    step = _floored(expr)
+    return 0 if step is None else max(0, input.frac - step)
+
+
+def _floored(expr: Expr) -> int | None:
+    """The largest m of the floor(2^m * x) through which alone a formula sees x; None: it sees x itself."""
+    if expr.op == "floor":
+        inner = expr.args[0]
+        factor = inner.args[0].value if inner.op == "mul" and inner.args[1].op == "x" else None
+        if inner.op == "x":
+            return 0
+        if factor is not None and factor > 0 and factor.numerator & (factor.numerator - 1) == 0:
+            power = factor.numerator.bit_length() - factor.denominator.bit_length()
+            if factor == Fraction(2) ** power:
+                return power
+    if expr.op == "x":
+        return None
+    steps = [_floored(arg) for arg in expr.args]
+    known = [step for step in steps if step is not None]
+    return None if len(known) < len(steps) else max(known, default=-MAX_TABLE_BITS)
 
 
 def _limits(expr: Expr, x: Any, output: FixedFormat, arithmetic: Arithmetic) -> tuple[Any, Any]:
     """The ends of f's enclosure in output steps; those in float64 are rounded and clamped already."""
     with np.errstate(all="ignore"):
         v, e = interpret_expr(expr, (x, 0 * x), arithmetic.number, arithmetic.ops())
-        v, e = np.broadcast_to(v, x.shape), np.broadcast_to(e, x.shape)
-        scale = Fraction(2) ** output.frac
-        factor = arithmetic.number(scale)[0]
-        low, high = (v - 2 * e) * factor, (v + 2 * e) * factor
+        factor = arithmetic.number(Fraction(2) ** output.frac)[0]
+        ends = enclosure((np.broadcast_to(v, x.shape), np.broadcast_to(e, x.shape)))
+        low, high = (end * factor for end in ends)
         if x.dtype == object:
             return low, high
-        # v - 2e may round back to v, and an enclosure must not shrink to a false tie.
-        low, high = (
-            np.where(e > 0, np.nextafter(low, -np.inf), low),
-            np.where(e > 0, np.nextafter(high, np.inf), high),
-        )
         limits = output.min_raw, output.max_raw
         return np.clip(np.rint(low), *limits), np.clip(np.rint(high), *limits)
 
@@ -79,8 +98,8 @@ def _decide(expr: Expr, codes: IntArray, input: FixedFormat, output: FixedFormat
         with mpmath.workprec(bits):
             x = np.empty(len(pending), dtype=object)
             x[:] = [mpmath.mpf(c) * mpmath.mpf(2) ** -input.frac for c in pending]
-            low, high = _limits(expr, x, output, multiprecision(bits))
             last = bits == _PRECISIONS[-1]
+            low, high = _limits(expr, x, output, multiprecision(bits, _TIE if last else 0.0))
             for code, a, b in zip(pending, low, high, strict=True):
                 rounded = _rounded(a, b, output, is_last=last)
                 if rounded is not None:

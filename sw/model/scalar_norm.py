@@ -28,6 +28,7 @@ TORCH_OPS: dict[str, Callable[..., Tensor]] = {
     "abs": torch.abs,
     "relu": torch.relu,
     "square": torch.square,
+    "floor": torch.floor,
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
     "erf": torch.erf,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from sw.ir.errors import InputError
 from sw.ir.expr import Expr
 from sw.ir.formats import FixedFormat
 from sw.ir.price import lut6
-from sw.ir.program import Program
+from sw.ir.program import Program, dropping
 from sw.ir.realize import dataflow, pwl, requant, table, threshold
 from sw.ir.realize.target import NotApplicableError, Target
 
@@ -25,6 +25,14 @@ KINDS: dict[str, Callable[[Target], Program]] = {
     "table": table.plan,
 }
 """Every kind; a new one is a file with a ``plan`` and a line here."""
+
+_OF_FORMULA = ("operator", "requant")
+"""Kinds that are made from the formula; all others see the map alone, so the bits that it ignores are
+dropped before they are planned."""
+
+_TINY_BITS = 6
+_TINY_KINDS = ("requant", "table")
+"""All that is tried where so few bits decide: a table is then one LUT an output bit."""
 
 _TABLE_LIMIT = 1 << 12
 """Entries beyond which a plain table is never the cheapest and is only made when asked for."""
@@ -68,6 +76,9 @@ def realize(
     target = Target.of(expr, input, output, max_ulp)
     if kind != "auto":
         return _checked(kind, target)
+    lo, hi = target.coarser(target.idle_bits()).active_range()
+    if hi - lo < 1 << _TINY_BITS:
+        return cheapest(candidates(target, _TINY_KINDS), target)
     return cheapest(candidates(target), target)
 
 
@@ -86,11 +97,12 @@ def cheapest(found: list[Realization], target: Target) -> Realization:
     return min(near, key=lambda r: r.lut6)
 
 
-def candidates(target: Target) -> list[Realization]:
+def candidates(target: Target, kinds: Sequence[str] = tuple(KINDS)) -> list[Realization]:
     """Every kind that applies, in the order of ``KINDS``; large plain tables are left out."""
-    lo, hi = target.active_range()
+    coarse = target.coarser(target.idle_bits())
+    lo, hi = coarse.active_range()
     found: list[Realization] = []
-    for kind in KINDS:
+    for kind in kinds:
         if kind == "table" and hi - lo >= _TABLE_LIMIT and any(r.max_ulp <= target.max_ulp for r in found):
             continue
         if kind == "half_table" and (hi - lo) // 2 >= _TABLE_LIMIT:
@@ -104,8 +116,15 @@ def candidates(target: Target) -> list[Realization]:
 
 def _checked(kind: str, target: Target) -> Realization:
     """Plan one kind and measure its distance from the map on every code."""
-    program = KINDS[kind](target)
+    program = _planned(kind, target)
     off = int(np.abs(interpret.table(program) - target.map).max())
     if off > target.max_ulp and kind != "operator":
         raise AssertionError(f"{kind} of '{target.expr}' is {off} codes off its map")
     return Realization(kind, program, off, lut6(program))
+
+
+def _planned(kind: str, target: Target) -> Program:
+    idle = 0 if kind in _OF_FORMULA else target.idle_bits()
+    if not idle:
+        return KINDS[kind](target)
+    return dropping(KINDS[kind](target.coarser(idle)), target.input, idle)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from sw.ir.build import Builder
+from sw.ir.formats import FixedFormat
+from sw.ir.price import lut6
 from sw.ir.program import Program
 from sw.ir.realize.target import NotApplicableError, Target, address, fold
 
@@ -17,9 +19,21 @@ def plan(target: Target) -> Program:
     Raises:
         NotApplicableError: More than 16 address bits would be needed.
     """
-    b = Builder(target.input)
     lo, hi = target.active_range()
     _check(hi - lo + 1)
+    return min((_plan(target, *ends) for ends in {(lo, hi), _aligned(target.input, lo, hi)}), key=lut6)
+
+
+def _aligned(input: FixedFormat, lo: int, hi: int) -> tuple[int, int]:
+    """The codes around lo..hi that a signed number of fewest bits spells: what is cheapest to clamp to."""
+    if not input.signed:
+        return input.min_raw, min(input.max_raw, (1 << hi.bit_length()) - 1)
+    bits = max((-lo - 1).bit_length() if lo < 0 else 0, hi.bit_length() if hi > 0 else 0)
+    return -(1 << bits), (1 << bits) - 1
+
+
+def _plan(target: Target, lo: int, hi: int) -> Program:
+    b = Builder(target.input)
     inside = b.clamp(b.x, lo, hi)
     index, table = address(b, inside, target.at(np.arange(lo, hi + 1)), lo)
     return b.build(b.lookup(index, table), target.output)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,6 +42,23 @@ class Target:
         if changes.size == 0:
             return self.input.min_raw, self.input.min_raw
         return int(changes[0]) + self.input.min_raw, int(changes[-1]) + 1 + self.input.min_raw
+
+    def idle_bits(self) -> int:
+        """How many of the input's lowest bits the map ignores; two bits at least are kept."""
+        most = self.input.width - 2
+        for bits in range(1, most + 1):
+            blocks = self.map.reshape(-1, 1 << bits)
+            if np.any(blocks != blocks[:, :1]):
+                return bits - 1
+        return max(most, 0)
+
+    def coarser(self, bits: int) -> Target:
+        """The same map of an input without its lowest ``bits``, which it ignores.
+
+        ``expr`` stays the formula of the whole input; it names the function in messages.
+        """
+        narrow = FixedFormat(self.input.width - bits, self.input.frac - bits, self.input.signed)
+        return replace(self, input=narrow, map=self.map[:: 1 << bits])
 
     def at(self, codes: IntArray) -> IntArray:
         """T at input codes."""
