@@ -1,16 +1,19 @@
 # Every target makes .venv and installs the pinned set by itself; `make help` lists them.
 CONFIG ?= configs/digits.toml
 PYTHON ?= python3
+SECONDS ?= 20
+SEEDS  ?= 3
+JOBS   ?= 2
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 RUN    := $(BIN)/normforge
 
 .DEFAULT_GOAL := help
-.PHONY: help setup hdl sim synth report test lint bench clean
+.PHONY: help setup hdl sim synth report test lint bench bench-gp clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 	@echo "  CONFIG=configs/mine.toml takes another run"
 
 setup: $(READY)  ## create .venv with the pinned set
@@ -18,7 +21,7 @@ setup: $(READY)  ## create .venv with the pinned set
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and "Python must be 3.11 or later, not " + v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[model,sim,synth,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[model,sim,synth,cluster,dev]'
 	@touch $@
 
 hdl: $(READY)  ## Verilog for every norm site: train or load, capture, evolve, align, quantize, generate
@@ -44,6 +47,11 @@ lint: $(READY)  ## ruff, mypy, import rules
 
 bench: $(READY)  ## measured LUT costs of single operations
 	$(BIN)/python -m benchmarks.lut_costs
+
+bench-gp: $(READY)  ## the search against other engines: benchmarks/gp.md (SECONDS, SEEDS, JOBS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	test -f runs/digits/captures.npz || $(RUN) run configs/digits.toml --until capture
+	$(BIN)/python -m benchmarks.gp_bench --seconds $(SECONDS) --seeds $(SEEDS) --jobs $(JOBS)
 
 clean:  ## remove runs and caches, keep .venv
 	rm -rf runs build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

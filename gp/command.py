@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from sw.ir.errors import InputError
 from sw.stage import add_run_arguments, guarded, open_run, report_run
@@ -22,6 +23,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--generations", type=int, metavar="N", help="generations a site")
     parser.add_argument("--budget", type=float, metavar="SECONDS", help="wall-clock cap a site")
     parser.add_argument("--jobs", type=int, metavar="N", help="worker processes; 0: one a core")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="dask scheduler whose workers do the tasks")
+    parser.add_argument("--seeds", type=int, metavar="N", help="independent searches a site")
+    parser.add_argument("--price", choices=("lut6", "nodes", "flops"), help="what functions are charged for")
+    parser.add_argument("--weights", choices=("none", "sensitivity"), help="count pairs by <site>_w")
+    parser.add_argument("--affine", choices=("free", "scale", "none"), help="what can fold behind f")
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--choose", choices=("knee", "best", "cheapest"), help="which point of the front")
+    choice.add_argument(
+        "--price-budget", type=float, metavar="PRICE", help="the most accurate function within a price"
+    )
+    choice.add_argument(
+        "--ratio", type=float, metavar="SHARE", help="the cheapest function at a share of the ceiling"
+    )
 
 
 def evolve(args: argparse.Namespace, run_stage: Callable[[argparse.Namespace], int]) -> int:
@@ -38,9 +52,30 @@ def evolve(args: argparse.Namespace, run_stage: Callable[[argparse.Namespace], i
     for option, value in alone.items():
         if value is not None:
             raise InputError(f"{option} must come with --pairs; a run takes formats from its configuration")
-    settings = {"generations": args.generations, "budget_s": args.budget, "jobs": args.jobs}
-    args.overrides += [f"evolve.{k}={v}" for k, v in settings.items() if v is not None]
+    args.overrides += [f"evolve.{key}={value}" for key, value in _settings(args).items()]
     return run_stage(args)
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The keys of the section ``evolve`` that options set."""
+    given = {
+        "generations": args.generations,
+        "budget_s": args.budget,
+        "jobs": args.jobs,
+        "scheduler": args.scheduler,
+        "seeds": args.seeds,
+        "price": args.price,
+        "weights": args.weights,
+        "affine": args.affine,
+        "choose": args.choose,
+        "price_budget": args.price_budget,
+        "ratio": args.ratio,
+    }
+    if args.price_budget is not None:
+        given["choose"] = "budget"
+    if args.ratio is not None:
+        given["choose"] = "ratio"
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def _evolve_pairs(args: argparse.Namespace) -> int:
@@ -57,14 +92,11 @@ def _evolve_pairs(args: argparse.Namespace) -> int:
         output=args.output,
         in_width=args.in_width,
         out_width=args.out_width,
-        generations=args.generations,
-        budget_s=args.budget or 0.0,
         seed=args.seed or 0,
-        jobs=args.jobs or 0,
+        **_settings(args),
     )
     for site, entry in run.read_functions().items():
-        share = entry["r2_fixed"] / entry["ceiling"] if entry["ceiling"] > 0 else 0.0
-        fit = f"R2 {entry['r2_fixed']:.4f} ({100 * share:.1f} % of the ceiling)"
+        fit = f"R2 {entry['r2_fixed']:.4f} ({100 * entry['ratio']:.1f} % of the ceiling)"
         cost = f"{entry['realization']}, about {entry['price_lut6']:.0f} LUT6"
         print(f"{site}: {entry['expression']}  {fit}  {cost}")
     print(f"functions: {run.functions}")

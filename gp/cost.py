@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gp.grid import num_digits
 from gp.primitives import ARITY, CONSTANT
 from sw.ir.expr import Expr
-from sw.ir.formats import FixedFormat
-from sw.ir.realize import Realization, realize
+from sw.ir.formats import FixedFormat, IntArray
+from sw.ir.realize import Realization, plan_kind, realize
+from sw.ir.realize.target import Target
 
 FLOPS = dict.fromkeys(("add", "sub", "mul", "div", "min", "max", "square"), 1) | {"tanh": 23, "sigmoid": 22}
 """The paper's prices (v2), and 1 for simple arithmetic that it lacks."""
-FREE = ("x", "const", "neg", "clip", "abs", "relu")
-"""A sign or a bounds check."""
+FREE = ("x", "const", "neg", "clip", "abs", "relu", "floor")
+"""A sign, a bounds check, or bits that are not read."""
 FUNCTION = 23
 """Any other function, like tanh."""
 
@@ -83,27 +84,65 @@ def flops(expr: Expr) -> int:
     return inner + (0 if expr.op in FREE else FLOPS.get(expr.op, FUNCTION))
 
 
+def skeleton_flops(names: Sequence[str]) -> float:
+    """The paper's second price as its search counts it: a clip costs 1, so that they do not pile up."""
+    return float(sum(1 if n == "clip" else FLOPS.get(n, 0) + (n in ("double", "half")) for n in names))
+
+
+SKELETON_PRICES: dict[str, Callable[[Sequence[str]], float]] = {
+    "lut6": guess,
+    "nodes": lambda names: float(len(names)),
+    "flops": skeleton_flops,
+}
+"""What steers a search, by the name of the price: of a tree's node names, without its map."""
+
+EXPR_PRICES: dict[str, Callable[[Expr], float]] = {
+    "nodes": lambda expr: float(nodes(expr)),
+    "flops": lambda expr: float(flops(expr)),
+}
+"""Prices that a formula alone decides."""
+
+
 @dataclass(slots=True)
 class Pricer:
-    """Realises formulas between two formats, each one once.
+    """Realises formulas between two formats, each one once, and says what they cost.
 
     Args:
         kind: The kind of realisation, or ``auto`` for the cheapest.
         max_ulp: 0 for exact, 1 for faithful.
+        by: ``lut6`` (of the realised map), or the paper's ``nodes`` or ``flops`` (of the formula).
     """
 
     input: FixedFormat
     output: FixedFormat
     kind: str = "auto"
     max_ulp: int = 0
-    _known: dict[Expr, Realization] = field(default_factory=dict)
+    by: str = "lut6"
+    _known: dict[tuple[Expr, str], Realization] = field(default_factory=dict)
 
-    def realize(self, expr: Expr) -> Realization:
-        """The cheapest realisation of a formula's map; its ``lut6`` is the exact price.
+    def realize(self, expr: Expr, kind: str = "auto") -> Realization:
+        """The realisation of a formula's map; its ``lut6`` is the exact price.
+
+        Where the pricer's own kind is ``auto``, only ``kind`` is tried.
 
         Raises:
             InputError: There is none of this kind.
         """
-        if expr not in self._known:
-            self._known[expr] = realize(expr, self.input, self.output, kind=self.kind, max_ulp=self.max_ulp)
-        return self._known[expr]
+        wanted = kind if self.kind == "auto" else self.kind
+        if (expr, wanted) not in self._known:
+            made = realize(expr, self.input, self.output, kind=wanted, max_ulp=self.max_ulp)
+            self._known[expr, wanted] = made
+        return self._known[expr, wanted]
+
+    def sketch(self, expr: Expr, map: IntArray, kind: str) -> Realization:
+        """The realisation of one kind, of a map that is known but for ties: in a fraction of the time."""
+        target = Target(expr, self.input, self.output, map, self.max_ulp)
+        return plan_kind(kind if self.kind == "auto" else self.kind, target)
+
+    def price(self, expr: Expr, realization: Realization) -> float:
+        """What a realised formula costs."""
+        return EXPR_PRICES[self.by](expr) if self.by in EXPR_PRICES else realization.lut6
+
+    def bound(self, expr: Expr) -> float:
+        """What a formula costs at least, roughly, without its map."""
+        return EXPR_PRICES[self.by](expr) if self.by in EXPR_PRICES else guess_expr(expr)

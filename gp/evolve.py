@@ -8,29 +8,34 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gp.cost import Pricer
-from gp.front import Archive, Point, choose, significant
-from gp.pairs import SitePairs, read_sites
+from gp.baselines import fit_homogeneous, score_form
+from gp.fitness import bin_pairs, split_pairs
+from gp.front import Archive, Point, choose
+from gp.pairs import SitePairs, load_pairs, read_sites
 from gp.parallel import run_all
-from gp.task import Task, run_task
+from gp.pictures import draw_site
+from gp.task import Task, form_json, read_split, run_task
 from sw.config import EvolveConfig, RunConfig, UnitConfig, from_dict
 from sw.ir.errors import InputError
-from sw.ir.formats import FixedFormat
+from sw.ir.expr import X, const, node
+from sw.ir.formats import MAX_FRAC, FixedFormat
 from sw.ir.parse import parse
 from sw.run_dir import RunDir, make_folder, read_json, write_json, write_text
 from sw.stage import Stage
 
 INTEGER_BITS = 2
 """Bits between sign and binary point of an output format: s8.5 holds +-3.97, and y is about +-3."""
-MIN_DIFFERENCE = 5e-4
-"""Of functions whose R^2 differs by less, the dearer ones do not count when a knee is looked for."""
-TOLERANCE = 5e-3
-"""R^2 that is given up for LUTs: the cheapest function so close to the knee is taken instead of it."""
 MIN_WIDTH, MAX_WIDTH = 2, 16
 """Widest formats whose map is enumerated again and again."""
+MAX_FINER = 40
+"""Bits that an input format from data may be finer than one that covers every x."""
+UNEXPLAINED = 0.002
+"""R^2 that a covering input format may lose against a finer one that saturates."""
 
 
 def evolve_run(run: RunDir) -> None:
@@ -52,10 +57,8 @@ def evolve_pairs(
     out_width: int = 8,
     input: str | None = None,
     output: str | None = None,
-    generations: int | None = None,
-    budget_s: float = 0.0,
     seed: int = 0,
-    jobs: int = 0,
+    **settings: Any,
 ) -> RunDir:
     """Evolve functions from anybody's pairs; needs no model and no torch.
 
@@ -69,28 +72,23 @@ def evolve_pairs(
         out_width: Output bits.
         input: Input format of every site, such as ``s16.11``; wins over ``in_width``.
         output: Output format, such as ``s8.5``; wins over ``out_width``.
-        generations: Per site and seed; the default is the configuration's.
-        budget_s: Wall-clock cap a site in seconds, checked between generations; 0: none.
-        jobs: Worker processes; 0: one a core.
+        settings: Keys of ``sw.config.EvolveConfig``, such as ``generations`` or ``jobs``.
 
     Raises:
         InputError: Pairs, formats or folder cannot be used.
     """
     fixed_input = None if input is None else _checked_format("input", input)
     fixed_output = None if output is None else _checked_format("output", output)
-    evolve: dict[str, Any] = {"budget_s": float(budget_s), "jobs": jobs}
-    if generations is not None:
-        evolve["generations"] = generations
     unit = {
         "in_width": fixed_input.width if fixed_input else in_width,
         "out_width": fixed_output.width if fixed_output else out_width,
     }
     config = from_dict(
-        {"name": "pairs", "seed": seed, "model": {"name": "none"}, "unit": unit, "evolve": evolve}
+        {"name": "pairs", "seed": seed, "model": {"name": "none"}, "unit": unit, "evolve": settings}
     )
     sites = read_sites(pairs)
     run = RunDir(make_folder(out), config)
-    inputs = {s.site: fixed_input or _covering(s, config) for s in sites}
+    inputs = {s.site: fixed_input or _from_data(pairs, s, config) for s in sites}
     _evolve(run, pairs, sites, inputs, fixed_output or output_format(config.unit))
     return run
 
@@ -100,8 +98,20 @@ def output_format(unit: UnitConfig) -> FixedFormat:
     return FixedFormat(unit.out_width, unit.out_width - 1 - INTEGER_BITS)
 
 
-def _covering(site: SitePairs, config: RunConfig) -> FixedFormat:
-    return FixedFormat.covering(site.absmax * 2.0**config.capture.headroom_bits, config.unit.in_width)
+def _from_data(pairs: Path, site: SitePairs, config: RunConfig) -> FixedFormat:
+    """The coarsest input format that explains nearly all that x explains.
+
+    It covers every x with room to spare, unless x spans so many octaves that a finer, saturating one is
+    better.
+    """
+    wide = FixedFormat.covering(site.absmax * 2.0**config.capture.headroom_bits, config.unit.in_width)
+    x, y, w = load_pairs(pairs, site.site)
+    split = split_pairs(x, y, w, share=config.evolve.held_out, seed=config.seed)
+    target = bin_pairs(split.x, split.y, split.w, growth_penalty=0.0)
+    finer = [replace(wide, frac=frac) for frac in range(wide.frac, min(MAX_FRAC, wide.frac + MAX_FINER) + 1)]
+    explained = [target.explained(f) for f in finer]
+    good = max(explained) - UNEXPLAINED * target.variance
+    return next(f for f, e in zip(finer, explained, strict=True) if e >= good)
 
 
 def _checked_format(name: str, text: str) -> FixedFormat:
@@ -138,11 +148,40 @@ def _evolve(
         for index in range(settings.seeds)
     ]
     results = _results(run, tasks)
+    shared = _shared_baselines([task for task in tasks if task.index == 0])
     entries: dict[str, Any] = {}
     for site in sites:
         own = [(t, results[t]) for t in tasks if t.site == site.site]
-        entries[site.site] = _decide(run, own)
+        entries[site.site] = _decide(run, own, shared[site.site])
     write_json(run.functions, {"sites": entries})
+    for name, entry in entries.items():
+        draw_site(run, pairs, name, entry, _picture(run, name))
+
+
+def _picture(run: RunDir, site: str) -> Path:
+    """Where the picture of a site goes: its pairs and function, and its front."""
+    return run.root / "evolve" / "figures" / f"{site}.png"
+
+
+def _shared_baselines(tasks: Sequence[Task]) -> dict[str, dict[str, Any]]:
+    """For every site's task what one function for all sites reaches there: tanh(a x) with the best single a.
+
+    ``homogeneous`` has a scale and an offset of its own at each site, ``homogeneous_dyt`` has neither (the
+    paper's baseline).
+    """
+    targets = [bin_pairs(s.x, s.y, s.w, growth_penalty=0.0) for s in map(read_split, tasks)]
+    slopes = {
+        "homogeneous": fit_homogeneous(targets),
+        "homogeneous_dyt": fit_homogeneous(targets, is_scaled=False),
+    }
+    found: dict[str, dict[str, Any]] = {}
+    for task in tasks:
+        split = read_split(task)
+        found[task.site] = {}
+        for name, slope in slopes.items():
+            tanh = node("tanh", node("mul", const(slope), X))
+            found[task.site][name] = form_json(score_form(split, tanh, is_scaled=name == "homogeneous"))
+    return found
 
 
 def _results(run: RunDir, tasks: Sequence[Task]) -> dict[Task, dict[str, Any]]:
@@ -163,6 +202,7 @@ def _results(run: RunDir, tasks: Sequence[Task]) -> dict[Task, dict[str, Any]]:
         [t for t in tasks if t not in results],
         keep,
         workers=run.config.evolve.jobs,
+        scheduler=run.config.evolve.scheduler,
         label="evolve",
         name_of=lambda t: f"{t.site} seed {t.index}",
     )
@@ -183,55 +223,69 @@ def _read_if_valid(path: Path, task: Task) -> dict[str, Any] | None:
     return body if body.get("digest") == task.digest() else None
 
 
-def _decide(run: RunDir, results: Sequence[tuple[Task, dict[str, Any]]]) -> dict[str, Any]:
+def _decide(
+    run: RunDir, results: Sequence[tuple[Task, dict[str, Any]]], shared: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
     """A site's entry of ``functions.json``: the seeds' fronts merged, one point chosen and realised."""
     first, reference = results[0]
+    settings = run.config.evolve
     archive: Archive[dict[str, Any]] = Archive()
     for _, result in results:
         for entry in result["front"]:
-            archive.add(entry["price_lut6"], 1.0 - entry["train_r2"], entry)
+            archive.add(entry["price"], 1.0 - entry["train_r2"], entry)
     front = archive.items
-    chosen = front[_choice(archive.points, run.config.evolve.choose)]
-    input, output = FixedFormat.parse(first.input), FixedFormat.parse(first.output)
-    realized = Pricer(input, output, first.kind, first.max_ulp).realize(parse(chosen["expression"]))
-    write_text(run.program(first.site), realized.program.to_json())
+    baselines = reference["baselines"] | shared
     reached = [max(e["r2"], e["r2_fixed"]) for e in front]
+    ceiling = max([reference["ceiling"], *(b["r2"] for b in baselines.values()), *reached])
+    shares = [e["r2_fixed"] / ceiling for e in front]
+    chosen = front[_choice(first.site, archive.points, shares, settings)]
+    realized = first.pricer().realize(parse(chosen["expression"]))
+    write_text(run.program(first.site), realized.program.to_json())
     return {
         "expression": chosen["expression"],
         "scale": chosen["scale"],
         "offset": chosen["offset"],
-        "input": str(input),
-        "output": str(output),
+        "input": first.input,
+        "output": first.output,
         "r2": chosen["r2"],
         "r2_fixed": chosen["r2_fixed"],
-        "ceiling": max([reference["ceiling"], *(b["r2"] for b in reference["baselines"].values()), *reached]),
+        "ceiling": ceiling,
+        "ratio": chosen["r2_fixed"] / ceiling,
         "price_lut6": chosen["price_lut6"],
         "realization": chosen["realization"],
         "max_ulp": chosen["max_ulp"],
-        "baselines": reference["baselines"],
+        "baselines": {name: b | {"ratio": b["r2"] / ceiling} for name, b in baselines.items()},
         "seed": chosen["seed"],
-        "stopped_by": "budget" if any(r["stopped_by"] == "budget" for _, r in results) else "generations",
-        "front": front,
+        "stopped_by": _stopped_by([result["stopped_by"] for _, result in results]),
+        "front": [e | {"ratio": share} for e, share in zip(front, shares, strict=True)],
     }
 
 
-def _choice(points: Sequence[Point], rule: str) -> int:
-    """The rule's choice; for ``knee`` the cheapest point that is within ``TOLERANCE`` of the knee."""
-    different = significant(points, MIN_DIFFERENCE) if rule == "knee" else range(len(points))
-    chosen = different[choose([points[i] for i in different], rule)]
-    if rule != "knee":
-        return chosen
-    good_enough = [i for i, (_, error) in enumerate(points) if error <= points[chosen][1] + TOLERANCE]
-    return min(good_enough, key=lambda i: points[i])
+def _choice(site: str, points: Sequence[Point], shares: Sequence[float], settings: EvolveConfig) -> int:
+    """The point of the front that the settings' rule takes, of which each has its share of the ceiling."""
+    try:
+        index = choose(
+            points, settings.choose, budget=settings.price_budget, shares=shares, ratio=settings.ratio
+        )
+    except InputError as error:
+        raise InputError(f"site '{site}': {error}") from error
+    if settings.choose == "ratio" and shares[index] < settings.ratio:
+        print(f"{site}: no function has {settings.ratio:g} of the ceiling; the best has {shares[index]:.4f}")
+    return index
+
+
+def _stopped_by(reasons: Sequence[str]) -> str:
+    """Why the searches of a site ended; the reason that says most about the result where they differ."""
+    return next(reason for reason in ("budget", "generations", "stalled", "ratio") if reason in reasons)
 
 
 def _outputs(run: RunDir) -> list[Path]:
     sites = read_json(run.capture_stats)["sites"] if run.capture_stats.exists() else {}
-    return [run.functions, *(run.program(site) for site in sites)]
+    return [run.functions, *(path(site) for site in sites for path in (run.program, partial(_picture, run)))]
 
 
-EVOLVE_KEYS = sorted({field.name for field in dataclasses.fields(EvolveConfig)} - {"jobs"})
-"""What changes a result: all but how many work on it."""
+EVOLVE_KEYS = sorted({field.name for field in dataclasses.fields(EvolveConfig)} - {"jobs", "scheduler"})
+"""What changes a result: all but who works on it."""
 
 STAGE = Stage(
     name="evolve",

@@ -17,32 +17,72 @@ from sw.ir.formats import FixedFormat, FloatArray, IntArray
 
 NUM_BINS = 256
 MIN_PAIRS = 16
+MAX_PAIRS = 2**21
+"""Of a site with more pairs, that many are drawn; beyond it R^2 changes in the fourth digit only."""
 _EVEN_SHARE = 0.25
 """Share of the bin edges that are even in x; the rest are quantiles. Tails need edges of their own."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Pairs divided into those that the search learns from and those that only judge; float64 vectors."""
+    """Pairs divided into those that the search learns from and those that only judge; float64 vectors.
+
+    ``w`` and ``held_w`` weigh the squared error, with a mean of 1 over both: ones where a site has none.
+    """
 
     x: FloatArray
     y: FloatArray
     held_x: FloatArray
     held_y: FloatArray
+    w: FloatArray
+    held_w: FloatArray
 
 
-def split_pairs(x: FloatArray, y: FloatArray, *, share: float, seed: int) -> Split:
-    """Hold out a share of the pairs (at least 4, at most half), the same ones for the same seed."""
+def split_pairs(
+    x: FloatArray, y: FloatArray, w: FloatArray | None = None, *, share: float, seed: int
+) -> Split:
+    """Hold out a share of the pairs (at least 4, at most half), the same ones for the same seed.
+
+    Pairs of weight 0 are left out, and of more than ``MAX_PAIRS`` so many are drawn.
+    """
+    rng = np.random.default_rng(seed)
+    if w is not None and not np.all(w):
+        weighted = np.flatnonzero(w)
+        x, y, w = x[weighted], y[weighted], w[weighted]
+    if len(x) > MAX_PAIRS:
+        drawn = np.sort(rng.choice(len(x), MAX_PAIRS, replace=False, shuffle=False))
+        x, y, w = x[drawn], y[drawn], None if w is None else w[drawn]
     num = len(x)
     num_held = max(4, min(num // 2, round(share * num)))
-    order = np.random.default_rng(seed).permutation(num)
+    order = rng.permutation(num)
     held, kept = np.sort(order[:num_held]), np.sort(order[num_held:])
+    w = unit_weights(w, num)
     return Split(
         x[kept].astype(np.float64),
         y[kept].astype(np.float64),
         x[held].astype(np.float64),
         y[held].astype(np.float64),
+        w[kept],
+        w[held],
     )
+
+
+def unit_weights(w: FloatArray | None, num: int) -> FloatArray:
+    """Weights scaled to a mean of 1, float64; exactly 1 where all are equal or there are none."""
+    if w is None or np.all(w == w[0]):
+        return np.ones(num)
+    shares = w / np.float64(w.max())  # first, so that no sum overflows
+    return shares / shares.mean()
+
+
+def weighted_quantiles(x: FloatArray, w: FloatArray, shares: FloatArray) -> FloatArray:
+    """Where a share of the weight lies below; between pairs a line, so equal weights give numpy's."""
+    if np.all(w == w[0]):
+        return np.quantile(x, shares)
+    order = np.argsort(x)
+    sorted_x, sorted_w = x[order], w[order]
+    below = np.concatenate([[0.0], np.cumsum(0.5 * (sorted_w[1:] + sorted_w[:-1]))])
+    return np.interp(shares * below[-1], below, sorted_x)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,11 +113,18 @@ class Target:
     y: FloatArray
     weight: FloatArray
     noise: float
-    """Mean square of y within bins: no function of the bin can explain it."""
+    """Weighted mean square of y within bins: no function of the bin can explain it."""
     variance: float
-    """Variance of all y."""
+    """Weighted variance of all y."""
     growth_penalty: float
     allowance: float
+
+    def explained(self, input: FixedFormat) -> float:
+        """How much of y's variance a function of x's code explains: the variance between codes."""
+        _, code = np.unique(input.quantize(self.x[:-2]), return_inverse=True)
+        weight = np.bincount(code, self.weight[:-2])
+        mean = np.bincount(code, self.weight[:-2] * self.y[:-2]) / weight
+        return float(weight @ mean**2 - (weight @ mean) ** 2)
 
     @functools.cached_property
     def root_weight(self) -> FloatArray:
@@ -112,6 +159,7 @@ class Target:
 def bin_pairs(
     x: FloatArray,
     y: FloatArray,
+    w: FloatArray | None = None,
     *,
     growth_penalty: float,
     allowance: float | None = None,
@@ -119,24 +167,26 @@ def bin_pairs(
 ) -> Target:
     """Sum pairs up in at most ``num_bins`` weighted points (weights sum to 1), and the two to look at.
 
-    By default the allowance, what F may reach for nothing, is the largest |mean y| of a bin.
+    ``w`` weighs the pairs' squared errors, whatever its sum; without it all count the same. By default
+    the allowance, what F may reach for nothing, is the largest |mean y| of a bin.
     """
-    quantiles = np.quantile(x, np.linspace(0, 1, int(num_bins * (1 - _EVEN_SHARE)) + 1))
+    w = unit_weights(w, len(x))
+    quantiles = weighted_quantiles(x, w, np.linspace(0, 1, int(num_bins * (1 - _EVEN_SHARE)) + 1))
     even = np.linspace(x.min(), x.max(), int(num_bins * _EVEN_SHARE) + 1)
     edges = np.unique(np.concatenate([quantiles, even[1:-1]]))
     place = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, max(len(edges) - 2, 0))
-    count = np.bincount(place)
-    used = count > 0
-    mean_x = np.bincount(place, x)[used] / count[used]
-    mean_y = np.bincount(place, y)[used] / count[used]
-    weight = count[used] / len(x)
+    total = np.bincount(place, w)
+    used = total > 0
+    mean_x = np.bincount(place, w * x)[used] / total[used]
+    mean_y = np.bincount(place, w * y)[used] / total[used]
+    weight = total[used] / total.sum()
     reach = 2.0 * float(np.max(np.abs(x)))
     return Target(
         x=np.concatenate([mean_x, [-reach, reach]]),
         y=np.concatenate([mean_y, [0.0, 0.0]]),
         weight=np.concatenate([weight, [0.0, 0.0]]),
-        noise=max(float(np.mean(y * y) - weight @ (mean_y * mean_y)), 0.0),
-        variance=float(np.var(y)),
+        noise=max(float(np.mean(w * y * y) - weight @ (mean_y * mean_y)), 0.0),
+        variance=float(np.mean(w * (y - np.mean(w * y)) ** 2)),
         growth_penalty=growth_penalty,
         allowance=float(np.max(np.abs(mean_y))) if allowance is None else allowance,
     )
@@ -146,7 +196,8 @@ def bin_pairs(
 class CodeStats:
     """Pairs summed up by input code: enough for the exact squared error of any integer map.
 
-    ``index`` counts from 0 = the most negative code; ``count`` and ``sum_y`` belong to ``index``.
+    ``index`` counts from 0 = the most negative code; ``count`` and ``sum_y`` belong to ``index``. With
+    weights ``count`` and the sums are weighted, the weights having a mean of 1.
     """
 
     index: IntArray
@@ -155,15 +206,25 @@ class CodeStats:
     sum_yy: float
 
     @classmethod
-    def of(cls, x: FloatArray, y: FloatArray, input: FixedFormat) -> CodeStats:
+    def of(cls, x: FloatArray, y: FloatArray, input: FixedFormat, w: FloatArray | None = None) -> CodeStats:
         """Quantize x to the input format and sum up."""
+        w = unit_weights(w, len(x))
         index, place = np.unique(input.quantize(x) - input.min_raw, return_inverse=True)
-        count, sum_y = np.bincount(place).astype(np.float64), np.bincount(place, y)
-        return cls(index, count, np.asarray(sum_y, dtype=np.float64), float(y @ y))
+        count, sum_y = (np.asarray(np.bincount(place, v), dtype=np.float64) for v in (w, w * y))
+        return cls(index, count, sum_y, float((w * y) @ y))
 
-    def fit(self, table: FloatArray) -> tuple[float, float]:
-        """Least squares scale and offset of y against a table of every input code's value."""
+    def fit(self, table: FloatArray, affine: str = "free") -> tuple[float, float]:
+        """Least squares scale and offset of y against a table of every input code's value.
+
+        ``affine`` says what of it can fold: ``free`` both, ``scale`` only the scale (the offset is 0),
+        ``none`` neither (they are 1 and 0).
+        """
+        if affine == "none":
+            return 1.0, 0.0
         v = table[self.index]
+        if affine == "scale":
+            square = float(self.count @ (v * v))
+            return (float(v @ self.sum_y) / square if square > 0 else 0.0), 0.0
         num = self.count.sum()
         mean_v, mean_y = self.count @ v / num, self.sum_y.sum() / num
         square = float(self.count @ (v - mean_v) ** 2)
@@ -173,36 +234,56 @@ class CodeStats:
         return scale, float(mean_y - scale * mean_v)
 
     def r2(self, table: FloatArray, scale: float, offset: float) -> float:
-        """R^2 of scale * table + offset."""
+        """R^2 of scale * table + offset; 0 where y is constant."""
         v = scale * table[self.index] + offset
         error = self.sum_yy - 2 * float(v @ self.sum_y) + float(self.count @ (v * v))
         total = self.sum_yy - float(self.sum_y.sum()) ** 2 / float(self.count.sum())
-        return 1.0 - error / total
+        return 1.0 - error / total if total > 0 else 0.0
 
 
-def r2(y: FloatArray, predicted: FloatArray) -> float:
-    """1 - squared error / squared deviation from the mean, of these pairs."""
-    return 1.0 - float(np.sum((y - predicted) ** 2)) / float(np.sum((y - y.mean()) ** 2))
+def r2(y: FloatArray, predicted: FloatArray, weight: FloatArray | None = None) -> float:
+    """1 - squared error / squared deviation from the mean, of these pairs; 0 where y is constant."""
+    w = unit_weights(weight, len(y))
+    total = float(np.sum(w * (y - np.mean(w * y)) ** 2))
+    return 1.0 - float(np.sum(w * (y - predicted) ** 2)) / total if total > 0 else 0.0
 
 
-def check_pairs(site: str, x: FloatArray, y: FloatArray) -> None:
+def check_pairs(site: str, x: FloatArray, y: FloatArray, w: FloatArray | None = None) -> None:
     """Refuse pairs that no function can be fitted to.
 
     Raises:
-        InputError: Different lengths, fewer than 16 pairs, non-finite values, constant x or y.
+        InputError: Different lengths, fewer than 16 pairs, non-finite values, constant x or y,
+            negative weights; with weights the pairs of weight 0 do not count.
     """
-    if x.ndim != 1 or y.ndim != 1 or len(x) != len(y):
-        raise InputError(
-            f"'{site}_x' and '{site}_y' must be vectors of equal length, "
-            f"not of shapes {x.shape} and {y.shape}"
-        )
+    _check_vectors(site, {"x": x, "y": y} | ({} if w is None else {"w": w}))
+    if w is not None and len(w):
+        if w.min() < 0:
+            raise InputError(f"'{site}_w' must not be negative, not {w.min():g}")
+        if not w.max() > 0:
+            raise InputError(f"'{site}_w' must not be zero everywhere")
+        if not np.all(w):
+            x, y = x[w > 0], y[w > 0]
     if len(x) < MIN_PAIRS:
-        raise InputError(f"pairs of site '{site}' must be at least {MIN_PAIRS}, not {len(x)}")
+        of_weight = "" if w is None else " of positive weight"
+        raise InputError(f"pairs{of_weight} of site '{site}' must be at least {MIN_PAIRS}, not {len(x)}")
     for name, values in (("x", x), ("y", y)):
+        if values.min() == values.max():
+            raise InputError(f"'{site}_{name}' must vary, not be {values[0]:g} everywhere")
+
+
+def _check_vectors(site: str, vectors: dict[str, FloatArray]) -> None:
+    """Refuse what are no vectors of equal length of real, finite numbers."""
+    *first, last = (f"'{site}_{name}'" for name in vectors)
+    shapes = [values.shape for values in vectors.values()]
+    if len(shapes[0]) != 1 or len(set(shapes)) > 1:
+        *first_shapes, last_shape = map(str, shapes)
+        raise InputError(
+            f"{', '.join(first)} and {last} must be vectors of equal length, "
+            f"not of shapes {', '.join(first_shapes)} and {last_shape}"
+        )
+    for name, values in vectors.items():
         if not np.issubdtype(values.dtype, np.number) or np.iscomplexobj(values):
             raise InputError(f"'{site}_{name}' must be real numbers, not {values.dtype}")
         num_bad = int(np.count_nonzero(~np.isfinite(values)))
         if num_bad:
             raise InputError(f"'{site}_{name}' must be finite, not NaN or infinite at {num_bad} places")
-        if values.min() == values.max():
-            raise InputError(f"'{site}_{name}' must vary, not be {values[0]:g} everywhere")

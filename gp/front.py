@@ -13,7 +13,12 @@ Item = TypeVar("Item")
 Point = tuple[float, float]
 """(price, error); both are better the smaller they are."""
 
-CHOICES = ("knee", "best", "cheapest")
+CHOICES = ("knee", "best", "cheapest", "budget", "ratio")
+
+MIN_DIFFERENCE = 5e-4
+"""Of functions whose R^2 differs by less, the dearer ones do not count when a knee is looked for."""
+TOLERANCE = 1e-3
+"""R^2 that is given up for LUTs: the cheapest function so close to the knee is taken instead of it."""
 
 
 class Archive(Generic[Item]):
@@ -72,10 +77,12 @@ def ranks(points: Sequence[Point]) -> list[int]:
 
 
 def knee(points: Sequence[Point]) -> int:
-    """The index of the point farthest from the chord between the cheapest and the most accurate one.
+    """The index of the point farthest below the chord between the cheapest and the most accurate one.
 
     This is the "kneedle" rule of the second version of arXiv 2605.14047: the best error of each price,
-    strictly improving, both axes scaled to [0, 1]; with at most two such points the most accurate one.
+    strictly improving, both axes scaled to [0, 1]; with at most two such points the most accurate one. The
+    published rule takes the farthest point on either side; above the chord lie bad bargains, so where no
+    point is below, the most accurate one is taken as well.
 
     >>> knee([(0, 1), (1, 0.2), (10, 0)])
     1
@@ -88,14 +95,12 @@ def knee(points: Sequence[Point]) -> int:
         return kept[-1]
     (first_price, first_error), (last_price, last_error) = points[kept[0]], points[kept[-1]]
     distances = [
-        abs(
-            (points[i][0] - first_price) / (last_price - first_price)
-            + (points[i][1] - last_error) / (first_error - last_error)
-            - 1.0
-        )
-        for i in kept
+        1.0
+        - (points[i][0] - first_price) / (last_price - first_price)
+        - (points[i][1] - last_error) / (first_error - last_error)
+        for i in kept[1:]
     ]
-    return kept[max(range(len(kept)), key=distances.__getitem__)]
+    return kept[1 + max(range(len(distances)), key=distances.__getitem__)]
 
 
 def significant(points: Sequence[Point], min_gain: float) -> list[int]:
@@ -107,16 +112,43 @@ def significant(points: Sequence[Point], min_gain: float) -> list[int]:
     return kept
 
 
-def choose(points: Sequence[Point], rule: str) -> int:
-    """The index of the point that a rule takes: ``knee``, ``best`` or ``cheapest``.
+def choose(
+    points: Sequence[Point],
+    rule: str,
+    *,
+    budget: float = math.inf,
+    shares: Sequence[float] = (),
+    ratio: float = 1.0,
+) -> int:
+    """The index of the point that a rule takes.
+
+    ``knee``: the cheapest that is within ``TOLERANCE`` of the front's knee; ``best``: the most accurate;
+    ``cheapest``; ``budget``: the most accurate whose price is at most ``budget``; ``ratio``: the cheapest
+    whose share of the ceiling, in ``shares``, is at least ``ratio``, or the one with the largest share.
 
     Raises:
-        InputError: There is no such rule.
+        InputError: There is no such rule, or nothing within the budget.
     """
+    indices = range(len(points))
     if rule == "knee":
-        return knee(points)
+        return _near_knee(points)
     if rule == "best":
-        return min(range(len(points)), key=lambda i: (points[i][1], points[i][0]))
+        return min(indices, key=lambda i: (points[i][1], points[i][0]))
     if rule == "cheapest":
-        return min(range(len(points)), key=lambda i: points[i])
+        return min(indices, key=lambda i: points[i])
+    if rule == "budget":
+        affordable = [i for i in indices if points[i][0] <= budget]
+        if not affordable:
+            raise InputError(f"price budget must be at least {min(points)[0]:g}, not {budget:g}")
+        return min(affordable, key=lambda i: (points[i][1], points[i][0]))
+    if rule == "ratio":
+        enough = [i for i in indices if shares[i] >= ratio]
+        return min(enough, key=lambda i: points[i]) if enough else max(indices, key=lambda i: shares[i])
     raise InputError(f"choice from a front must be one of {', '.join(CHOICES)}, not {rule!r}")
+
+
+def _near_knee(points: Sequence[Point]) -> int:
+    different = significant(points, MIN_DIFFERENCE)
+    chosen = different[knee([points[i] for i in different])]
+    good_enough = [i for i, (_, error) in enumerate(points) if error <= points[chosen][1] + TOLERANCE]
+    return min(good_enough, key=lambda i: points[i])

@@ -12,9 +12,9 @@ import numpy as np
 
 from gp.fitness import Target
 from gp.grid import snap
-from gp.rewrite import Move, clamped, constants_of, is_sound, moved, negated, scaled, snapped, substitute
+from gp.rewrite import Move, clamped, constants_of, is_sound, moved, negated, scaled, snapped
 from sw.ir.expr import Expr, X, clip, const, evaluate, node
-from sw.ir.formats import MAX_WIDTH, FixedFormat, FloatArray
+from sw.ir.formats import MAX_WIDTH, FixedFormat, FloatArray, IntArray
 
 SATURATION_STEPS = 24
 """How many gains are tried beyond the one that uses the output range without saturating."""
@@ -35,9 +35,11 @@ def input_exponent(x: FloatArray) -> int:
 
 @dataclass(frozen=True, slots=True)
 class OutputRange:
-    """The real values of an output format that a function uses: all of it, but -2^(w-1)."""
+    """The real values of an output format that a function uses: all of it but -2^(w-1), or a half of that."""
 
     output: FixedFormat
+    halvings: int = 0
+    """How often the largest code is halved."""
 
     @property
     def step(self) -> Fraction:
@@ -49,7 +51,7 @@ class OutputRange:
 
     @property
     def high(self) -> Fraction:
-        return self.output.max_raw * self.step
+        return (self.output.max_raw >> self.halvings) * self.step
 
     @property
     def middle(self) -> Fraction:
@@ -64,6 +66,17 @@ class OutputRange:
         """Values as the output format holds them, saturated in this range."""
         return np.maximum(self.output.to_real(self.output.quantize(values)), float(self.low))
 
+    def codes(self, values: FloatArray) -> IntArray:
+        """The output codes of values, saturated in this range."""
+        low, high = int(self.low / self.step), int(self.high / self.step)
+        return np.clip(self.output.quantize(values), low, high)
+
+    def holds(self, values: FloatArray) -> bool:
+        """Whether values, rounded to steps, never leave the range."""
+        wide = FixedFormat(MAX_WIDTH, self.output.frac)
+        lowest, highest = wide.to_real(wide.quantize([values.min(), values.max()]))
+        return bool(lowest >= float(self.low) and highest <= float(self.high))
+
     def is_filled(self, values: FloatArray) -> bool:
         """Whether values, rounded to steps, never leave the range and reach an end of it."""
         wide = FixedFormat(MAX_WIDTH, self.output.frac)  # to see what leaves the range
@@ -72,41 +85,53 @@ class OutputRange:
         return bool(lowest >= low and highest <= high and (lowest == low or highest == high))
 
 
+def centre(low: float, high: float, full: OutputRange, affine: str = "free") -> tuple[float, float]:
+    """What to subtract from a function of this range, and how far it then reaches.
+
+    Where the output is symmetric and the function nearly so, nothing is subtracted; nor is it where the
+    offset cannot fold.
+    """
+    is_odd = full.middle == 0
+    middle, half = (high + low) / 2, (high - low) / 2
+    if affine != "free":
+        return 0.0, max(high, -low)
+    return (0.0, max(high, -low)) if is_odd and abs(middle) <= CENTRED * half else (middle, half)
+
+
 class Normaliser:
     """Finds what hardware could compute in the place of evolved cores, for one site's formats and pairs."""
 
-    def __init__(self, input: FixedFormat, output: FixedFormat, target: Target) -> None:
-        """``target`` holds the binned pairs of x itself."""
+    def __init__(self, input: FixedFormat, output: FixedFormat, target: Target, affine: str = "free") -> None:
+        """``target`` holds the binned pairs of x itself; ``affine`` as in ``CodeStats.fit``."""
         self.range = OutputRange(output)
+        self.affine = affine
         self.target = target
         self._input = input
         self._x = input.to_real(input.codes())
 
-    def forms(self, core: Expr, exponent: int, max_digits: int) -> Iterator[Expr]:
+    def forms(self, core: Expr, max_digits: int) -> Iterator[Expr]:
         """One formula f(x) for each number of signed digits, 1 to ``max_digits``; some may be missing.
 
-        The core is a function of u = x * 2^-exponent. Each f is affine in the core but for saturation; its
-        largest |f| over the input format rounds to the largest output code; it never leaves the output
-        range; its factors have at most so many digits, and its constants are where f fits best.
+        Each f is affine in the core but for saturation. Where the affine is free, its largest |f| over the
+        input format rounds to the largest output code. It never leaves the output range; its factors have
+        at most so many digits, and its constants are where f fits best.
         """
-        unit = node("mul", const(Fraction(2) ** -exponent), X)
-        inner = scaled(substitute(core, unit), Fraction(1))
+        inner = scaled(core, Fraction(1))
         if self.target.fit(evaluate(inner, self.target.x)).scale < 0:
             inner = negated(inner)
         values = evaluate(inner, self._x)
         low, high = float(values.min()), float(values.max())
         if not (np.isfinite(low) and np.isfinite(high)) or high - low < 1e-9:
             return
-        middle, half = (high + low) / 2, (high - low) / 2
-        if self.range.middle == 0 and abs(middle) <= CENTRED * half:
-            middle, half = 0.0, max(high, -low)
-        gain = self._best_gain(inner, middle, half)
+        middle, half = centre(low, high, self.range, self.affine)
+        gain = 1.0 if self.affine == "none" else self._best_gain(inner, middle, half)
         for digits in range(1, max_digits + 1):
             form = self._filled(inner, middle, gain, digits)
             if form is not None:
                 form = self._climbed(form, digits)
                 form = self._without_idle_clamp(form)
-                yield truncating(form, self._input, self.range.step) or form
+                shifted = truncating(form, self._input, self.range.step) if self.affine == "free" else None
+                yield shifted or form
 
     def _best_gain(self, inner: Expr, middle: float, half: float) -> float:
         """The gain from core to output, from no saturation upwards, after which the core fits best."""
@@ -125,7 +150,7 @@ class Normaliser:
         full = self.range
         for _ in range(FILL_ATTEMPTS):
             form = scaled(inner, Fraction(gain))
-            offset = full.middle - Fraction(gain) * Fraction(middle)
+            offset = full.middle - Fraction(gain) * Fraction(middle) if self.affine == "free" else 0
             if offset:
                 form = scaled(node("add", form, const(offset)), Fraction(1))
             form = snapped(form, digits, full.step)
@@ -160,10 +185,18 @@ class Normaliser:
         return form.args[0] if form.op == "clip" and self._fills(form.args[0]) else form
 
     def _fills(self, form: Expr) -> bool:
-        return self.range.is_filled(evaluate(form, self._x))
+        values = evaluate(form, self._x)
+        return self.range.holds(values) if self.affine == "none" else self.range.is_filled(values)
 
     def _loss(self, form: Expr) -> float:
-        return self.target.fit(self.range.round(evaluate(form, self.target.x))).loss
+        values = self.range.round(evaluate(form, self.target.x))
+        if self.affine == "free":
+            return self.target.fit(values).loss
+        scale = 1.0
+        if self.affine == "scale":
+            square = float(self.target.weight @ values**2)
+            scale = float(self.target.weight @ (values * self.target.y)) / square if square > 0 else 0.0
+        return float(self.target.weight @ (scale * values - self.target.y) ** 2)
 
     def _neighbours(self, form: Expr, index: int, digits: int) -> Iterator[Expr]:
         """The formula with its constant number ``index`` moved; the ends of the output range stay."""

@@ -1,20 +1,26 @@
-"""Pairs (x, y) in an npz file: which sites it holds, and whether they can be used."""
+"""Pairs (x, y) in an npz file, perhaps with weights: which sites it holds, whether they can be used."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from gp.fitness import check_pairs
 from sw.ir.errors import InputError
+from sw.ir.formats import FloatArray
 
 SMALLEST, LARGEST = 1e-9, 1e9
 """Of the largest |x| of a site; beyond it no fixed-point format or short constant would do."""
+_PARTNERS = {"_x": ("_y",), "_y": ("_x",), "_w": ("_x", "_y")}
+"""What must stand beside an array, by the ends of the names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +31,14 @@ class SitePairs:
     num: int
     absmax: float
     """Largest |x|."""
+    weighted: bool
+    """Whether the squared errors have weights."""
     sha256: str
-    """Of x and y."""
+    """Of x, y and the weights."""
 
 
 def read_sites(path: Path) -> list[SitePairs]:
-    """The sites of a file with vectors ``<site>_x`` and ``<site>_y``, in the file's order.
+    """The sites of a file with vectors ``<site>_x``, ``<site>_y`` and perhaps ``<site>_w``, in its order.
 
     One site is in memory at a time.
 
@@ -38,17 +46,36 @@ def read_sites(path: Path) -> list[SitePairs]:
         InputError: The file cannot be read, an array lacks its partner, or pairs cannot be used
             (see ``gp.fitness.check_pairs``).
     """
+    with _opened(path) as arrays:
+        return [_checked(arrays, site) for site in _site_names(path, arrays.files)]
+
+
+def load_pairs(path: Path, site: str) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+    """x, y and weights (None: none) of a site, in the file's precision, unchecked.
+
+    Raises:
+        InputError: The file cannot be read, or does not hold the site.
+    """
+    with _opened(path) as arrays:
+        if site not in _site_names(path, arrays.files):
+            raise InputError(f"pairs '{path}' must hold site '{site}'")
+        return _arrays(arrays, site)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[NpzFile]:
+    """The arrays of a file; what goes wrong while they are read is an InputError."""
     try:
         with path.open("rb") as file:
             arrays = np.load(file)
-            if not isinstance(arrays, np.lib.npyio.NpzFile):
+            if not isinstance(arrays, NpzFile):
                 raise InputError(f"pairs '{path}' must be an npz file, not a single array")
-            return [_checked(arrays, site) for site in _site_names(path, arrays.files)]
+            yield arrays
     except InputError:
         raise
     except OSError as error:
         raise InputError(f"pairs '{path}' cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"pairs '{path}' must be an npz file of numbers: {error}") from error
 
 
@@ -58,26 +85,34 @@ def _site_names(path: Path, names: list[str]) -> Iterator[str]:
         raise InputError(f"pairs '{path}' must hold vectors '<site>_x' and '<site>_y', not nothing")
     for name in names:
         site, ending = name[:-2], name[-2:]
-        if ending not in ("_x", "_y") or not site:
-            raise InputError(f"arrays of '{path}' must be named '<site>_x' or '<site>_y', not '{name}'")
-        partner = f"{site}_{'y' if ending == '_x' else 'x'}"
-        if partner not in present:
-            raise InputError(f"pairs '{path}' must hold '{partner}' beside '{name}'")
+        if ending not in _PARTNERS or not site:
+            raise InputError(
+                f"arrays of '{path}' must be named '<site>_x', '<site>_y' or '<site>_w', not '{name}'"
+            )
+        for partner in (site + end for end in _PARTNERS[ending]):
+            if partner not in present:
+                raise InputError(f"pairs '{path}' must hold '{partner}' beside '{name}'")
         if "/" in site or site.startswith("."):
             raise InputError(f"site names in '{path}' must be usable as file names, not '{site}'")
         if ending == "_x":
             yield site
 
 
-def _checked(arrays: np.lib.npyio.NpzFile, site: str) -> SitePairs:
-    x, y = arrays[f"{site}_x"], arrays[f"{site}_y"]
-    check_pairs(site, x, y)
+def _arrays(arrays: NpzFile, site: str) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+    w = arrays[f"{site}_w"] if f"{site}_w" in arrays.files else None
+    return arrays[f"{site}_x"], arrays[f"{site}_y"], w
+
+
+def _checked(arrays: NpzFile, site: str) -> SitePairs:
+    x, y, w = _arrays(arrays, site)
+    check_pairs(site, x, y, w)
     digest = hashlib.sha256()
-    for values in (x, y):
-        digest.update(str(values.dtype).encode() + values.tobytes())
-    absmax = float(np.max(np.abs(x)))
+    for values in (x, y) if w is None else (x, y, w):
+        digest.update(str(values.dtype).encode())
+        digest.update(np.ascontiguousarray(values).data)  # no copy, unlike tobytes
+    absmax = max(-float(x.min()), float(x.max()))
     if not SMALLEST <= absmax <= LARGEST:
         raise InputError(
             f"largest |x| of site '{site}' must be {SMALLEST:g}..{LARGEST:g}, not {absmax:g}; scale x first"
         )
-    return SitePairs(site, len(x), absmax, digest.hexdigest())
+    return SitePairs(site, len(x), absmax, w is not None, digest.hexdigest())

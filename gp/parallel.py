@@ -17,6 +17,8 @@ from sw.terminal import progress
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""A worker a core: threads of its linear algebra would only wait for each other."""
 ATTEMPTS = 3
 """Pools that are tried when workers die; what is done stays done."""
 
@@ -29,12 +31,19 @@ def run_all(
     workers: int,
     label: str,
     name_of: Callable[[Job], str],
+    scheduler: str = "",
 ) -> None:
     """Do all jobs and hand every result to ``keep`` as soon as it is there, in this process.
 
     ``work`` must be a function of a module, so that a fresh process can import it. ``workers`` 0 means one
-    process a core, and 1 means none but this one.
+    process a core, and 1 means none but this one. The dask cluster of ``scheduler``, an address such as
+    ``tcp://host:8786``, does all of it in their place where one is given.
     """
+    if scheduler:
+        from gp.cluster import run_on_cluster
+
+        run_on_cluster(work, jobs, keep, address=scheduler, label=label, name_of=name_of)
+        return
     workers = min(workers or os.cpu_count() or 1, len(jobs))
     with progress(label, len(jobs)) as advance:
         if workers <= 1:
@@ -62,7 +71,9 @@ def _pooled(
     left = dict(enumerate(jobs))
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    before = {name: os.environ.get(name) for name in THREADS}
     try:
+        os.environ.update(dict.fromkeys(THREADS, "1"))  # read when a worker first imports numpy
         futures: dict[Future[Result], int] = {pool.submit(work, job): i for i, job in left.items()}
         for future in as_completed(futures):
             index = futures[future]
@@ -77,6 +88,11 @@ def _pooled(
         raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
     return []
 
 

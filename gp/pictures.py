@@ -1,8 +1,9 @@
-"""The picture of a run: what every norm did, and what its unit does instead."""
+"""Pictures of an evolution: what every norm did, what its function does instead, what else was on offer."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,29 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from gp.pairs import load_pairs
 from sw.ir import interpret
+from sw.ir.expr import evaluate
 from sw.ir.formats import FloatArray
+from sw.ir.parse import parse
 from sw.ir.program import Program
 from sw.run_dir import RunDir, atomic
 
 COLUMNS = 3
 _SHOWN = 0.999
 """Share of the pairs that a panel's axes hold."""
+_MOST_PAIRS = 200_000
+"""Pairs that a density is drawn from."""
+_LEAST_GAP = 1e-4
+"""Where the axis of distances from the ceiling ends."""
+_MARKS = {"clip": "s", "scaled_dyt": "^", "derf": "v", "linear": "x", "dyt": "d", "homogeneous": "o"}
+"""Baselines in the picture of a front, and how they are marked."""
+
+Entry = Mapping[str, Any]
 
 
-def draw_sites(run: RunDir, path: Path) -> None:
-    """One panel a site: density of the captured (x, y), mean of y at x, and scale * f(x) + offset.
+def draw_sites(run: RunDir, pairs: Path, path: Path) -> None:
+    """One panel a site: density of (x, y), mean of y at x, and scale * f(x) + offset.
 
     f is drawn from the integer program, so the picture shows the codes that the hardware gives.
     """
@@ -29,40 +41,84 @@ def draw_sites(run: RunDir, path: Path) -> None:
     rows = math.ceil(len(functions) / COLUMNS)
     figure = Figure(figsize=(4.2 * COLUMNS, 3.0 * rows), layout="constrained", dpi=110)
     panels = figure.subplots(rows, COLUMNS, squeeze=False).flat
-    with np.load(run.captures) as captures:
-        for panel, (site, entry) in zip(panels, functions.items(), strict=False):
-            program = Program.from_json(run.program(site).read_text())
-            _draw(panel, site, entry, program, captures[f"{site}_x"], captures[f"{site}_y"])
+    for panel, (site, entry) in zip(panels, functions.items(), strict=False):
+        _density(panel, run, pairs, site, entry)
+        ratio = 100 * entry["ratio"]
+        panel.set_title(f"{site}: {entry['price_lut6']:.0f} LUT6, {ratio:.1f} % of the ceiling", fontsize=9)
     for panel in list(figure.axes)[len(functions) :]:
         panel.set_axis_off()
     figure.axes[0].legend(loc="upper left", fontsize=8, framealpha=0.9)
-    with atomic(path) as scratch:
-        figure.savefig(scratch, format="png", metadata={"Software": None})
+    _save(figure, path)
 
 
-def _draw(
-    panel: Axes, site: str, entry: dict[str, Any], program: Program, x: FloatArray, y: FloatArray
+def draw_site(run: RunDir, pairs: Path, site: str, entry: Entry, path: Path) -> None:
+    """Two panels: a site's pairs with its function and DyT; its front, distance from the ceiling by LUTs."""
+    figure = Figure(figsize=(11.0, 4.2), layout="constrained", dpi=110)
+    left, right = figure.subplots(1, 2)
+    _density(left, run, pairs, site, entry, show_dyt=True)
+    left.set_title(f"{site}: {entry['expression']}"[:90], fontsize=8)
+    left.set(xlabel="x", ylabel="y")
+    left.legend(loc="upper left", fontsize=8, framealpha=0.9)
+    _front(right, entry)
+    _save(figure, path)
+
+
+def _density(
+    panel: Axes, run: RunDir, pairs: Path, site: str, entry: Entry, *, show_dyt: bool = False
 ) -> None:
-    reach_x, reach_y = np.quantile(np.abs(x), _SHOWN), np.quantile(np.abs(y), _SHOWN)
+    x, y, _ = load_pairs(pairs, site)
+    thinned = slice(None, None, max(1, len(x) // _MOST_PAIRS))
+    x, y = x[thinned].astype(np.float64), y[thinned].astype(np.float64)
+    reach_x, reach_y = np.quantile(np.abs(x), _SHOWN) or 1.0, np.quantile(np.abs(y), _SHOWN) or 1.0
     extent = (-reach_x, reach_x, -reach_y, reach_y)
     panel.hexbin(x, y, gridsize=70, bins="log", extent=extent, cmap="Greys", linewidths=0.1)
-    panel.plot(*_conditional_mean(x, y), color="tab:orange", lw=2, label="mean of LayerNorm's y at x")
-    codes = program.input.codes()
-    shown = np.abs(program.input.to_real(codes)) <= reach_x
+    panel.plot(*_conditional_mean(x, y), color="tab:orange", lw=2, label="mean of y at x")
+    grid = np.linspace(-reach_x, reach_x, 400)
+    if show_dyt:
+        dyt = evaluate(parse(entry["baselines"]["dyt"]["expression"]), grid)
+        panel.plot(grid, dyt, color="tab:green", lw=1.2, ls="--", label="DyT, tanh(a x)")
+    program = Program.from_json(run.program(site).read_text())
+    reals = program.input.to_real(program.input.codes())
+    shown = np.abs(reals) <= reach_x
     f = program.output.to_real(interpret.table(program))
     unit = entry["scale"] * f + entry["offset"]
-    panel.plot(
-        program.input.to_real(codes)[shown],
-        unit[shown],
-        color="tab:blue",
-        lw=1.2,
-        label="the unit, every code",
-    )
+    panel.plot(reals[shown], unit[shown], color="tab:blue", lw=1.2, label="the unit, every code")
     panel.set_xlim(-reach_x, reach_x)
     panel.set_ylim(-reach_y, reach_y)
-    share = entry["r2_fixed"] / entry["ceiling"]
-    panel.set_title(f"{site}: {entry['price_lut6']:.0f} LUT6, {100 * share:.1f} % of the ceiling", fontsize=9)
     panel.tick_params(labelsize=7)
+
+
+def _front(panel: Axes, entry: Entry) -> None:
+    """The front and the baselines that have hardware: LUT6 against 1 - R^2 / ceiling, on log axes."""
+
+    def gap(item: Entry) -> float:
+        return max(1.0 - float(item["r2_fixed"]) / float(entry["ceiling"]), _LEAST_GAP)
+
+    front = sorted(entry["front"], key=lambda e: float(e["price_lut6"]))
+    panel.step(
+        [e["price_lut6"] for e in front],
+        [gap(e) for e in front],
+        where="post",
+        color="tab:blue",
+        lw=1,
+        marker=".",
+        label="front",
+    )
+    for name, mark in _MARKS.items():
+        item = entry["baselines"].get(name, {})
+        if "r2_fixed" in item:
+            panel.plot(item["price_lut6"], gap(item), mark, color="tab:gray", label=f"{name}, fitted")
+    chosen = next(e for e in front if e["expression"] == entry["expression"])
+    panel.plot(chosen["price_lut6"], gap(chosen), "o", mfc="none", mec="tab:red", ms=11, label="chosen")
+    panel.set(xscale="log", xlabel="LUT6 a lane")
+    panel.set(yscale="log", ylabel="1 - R² / ceiling (integer map, held-out pairs)")
+    panel.grid(visible=True, which="both", lw=0.3)
+    panel.legend(loc="upper right", fontsize=8)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with atomic(path) as scratch:
+        figure.savefig(scratch, format="png", metadata={"Software": None})
 
 
 def _conditional_mean(x: FloatArray, y: FloatArray, bins: int = 80) -> tuple[FloatArray, FloatArray]:

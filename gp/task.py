@@ -7,32 +7,35 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from gp.baselines import estimate_ceiling, fit_baselines
-from gp.cost import Pricer, flops, guess_expr, nodes
+from gp.baselines import BASELINES, Fitted, fit_forms
+from gp.ceiling import estimate_ceiling
+from gp.cost import Pricer, flops, nodes
+from gp.exceptions import ceiling_beside
 from gp.fitness import CodeStats, Split, bin_pairs, r2, split_pairs
-from gp.front import Archive, significant
-from gp.normalise import Normaliser, input_exponent
+from gp.front import significant
+from gp.lowering import Lowering, Priced
+from gp.normalise import input_exponent
+from gp.pairs import load_pairs
 from gp.primitives import to_expr
-from gp.search import Found, SearchSettings, search
+from gp.rewrite import substitute
+from gp.search import Candidate, Found, SearchSettings, search
 from sw.config import EvolveConfig
 from sw.ir.errors import InputError
-from sw.ir.expr import Expr, evaluate
+from sw.ir.expr import Expr, X, const, evaluate, node
 from sw.ir.formats import FixedFormat
 from sw.ir.interpret import table
-from sw.ir.realize.target import NotApplicableError
 from sw.stage import code_digest
 
-MAX_PRICED = 16
-"""Formulas that get an exact price in one task."""
-MIN_GAIN = 2e-4
-"""R^2 that a formula must gain over the next cheaper one to be worth an exact price."""
 MIN_CORE_GAIN = 1e-4
-"""R^2 that a core must gain to be worth turning into hardware formulas."""
+"""R^2 that a core must gain over cheaper ones to be worth turning into hardware functions."""
+MIN_MOVE = 1e-5
+"""The front moves as long as its mean error falls by this within ``patience`` generations."""
+IRRELEVANT = ("jobs", "scheduler", "seeds", "choose", "price_budget", "ratio")
+"""Settings that decide nothing within a task."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +49,7 @@ class Task:
     pairs: str
     """Path of the npz with ``<site>_x`` and ``<site>_y``."""
     pairs_sha256: str
-    """Of this site's x and y."""
+    """Of this site's x, y and weights."""
     input: str
     output: str
     kind: str
@@ -56,7 +59,7 @@ class Task:
     def digest(self) -> str:
         """sha256 of what decides the result, the code included."""
         settings = dataclasses.asdict(self.settings)
-        for irrelevant in ("jobs", "seeds", "choose"):
+        for irrelevant in IRRELEVANT:
             del settings[irrelevant]
         body = dataclasses.asdict(self) | {"settings": settings, "pairs": code_digest("gp", "sw.ir")}
         if self.settings.budget_s:
@@ -69,103 +72,167 @@ class Task:
         text = f"{self.site}/{self.index}/{self.run_seed}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
 
+    def pricer(self) -> Pricer:
+        """What realises and prices functions of this site."""
+        formats = FixedFormat.parse(self.input), FixedFormat.parse(self.output)
+        return Pricer(*formats, self.kind, self.max_ulp, self.settings.price)
+
+    def lowering(self, split: Split) -> Lowering:
+        """An empty front for these pairs."""
+        settings = self.settings
+        return Lowering(self.pricer(), split, csd_digits=settings.csd_digits, affine=settings.affine)
+
+
+def read_split(task: Task) -> Split:
+    """The task's pairs; without weights where the settings do not ask for them."""
+    x, y, w = load_pairs(Path(task.pairs), task.site)
+    weights = w if task.settings.weights == "sensitivity" else None
+    return split_pairs(x, y, weights, share=task.settings.held_out, seed=task.run_seed)
+
 
 def run_task(task: Task) -> dict[str, Any]:
-    """Search, turn the front into hardware functions, price them exactly.
+    """Search, turn what is found into hardware functions, price them exactly.
 
     Returns:
         JSON: ``front`` in rising price (the keys of ``functions.json``'s entries and ``train_r2``),
-        ``generations``, ``evaluations``, ``stopped_by``, ``digest``; the site's first task also gives
-        ``ceiling`` and ``baselines``.
+        ``generations``, ``evaluations``, ``repeats``, ``stopped_by``, ``digest``; the site's first task
+        also gives ``ceiling`` and ``baselines``.
     """
-    with np.load(Path(task.pairs)) as arrays:
-        x, y = arrays[f"{task.site}_x"], arrays[f"{task.site}_y"]
-    split = split_pairs(x, y, share=task.settings.held_out, seed=task.run_seed)
-    found = _search(task, split)
-    result: dict[str, Any] = {
-        "digest": task.digest(),
-        "front": _priced(task, split, _forms(task, split, found)),
+    split = read_split(task)
+    lowering = task.lowering(split)
+    result: dict[str, Any] = {"digest": task.digest()}
+    known = fit_forms(split) if task.index == 0 else {}
+    found = evolve_site(task, split, lowering, [form.expr for form in known.values()])
+    if task.index == 0:
+        ceilings = estimate_ceiling(split), ceiling_beside(split, FixedFormat.parse(task.input))
+        result["ceiling"] = max(*ceilings, *(form.r2 for form in known.values()))
+        result["baselines"] = {name: describe_form(task, split, known[name]) for name in BASELINES}
+    front = [_entry(task, split, priced) for priced in lowering.front()]
+    if not front:
+        raise InputError(
+            f"site '{task.site}' must have a function from {task.input} to {task.output} that kind "
+            f"'{task.kind}' can realise, and none was found"
+        )
+    return result | {
+        "front": front,
         "generations": found.generations,
         "evaluations": found.evaluations,
+        "repeats": found.repeats,
         "stopped_by": found.stopped_by,
     }
-    if task.index == 0:
-        result |= {"ceiling": estimate_ceiling(split), "baselines": fit_baselines(split)}
-    return result
 
 
-def _search(task: Task, split: Split) -> Found:
-    """The search sees u = x * 2^-exponent, whose mean magnitude is about 1."""
-    unit = 2.0 ** -input_exponent(split.x)
-    target = bin_pairs(split.x * unit, split.y, growth_penalty=task.settings.growth_penalty)
-    settings = SearchSettings(
-        population=task.settings.population,
-        generations=task.settings.generations,
-        max_nodes=task.settings.max_nodes,
-        tournament=task.settings.tournament,
-        budget_s=task.settings.budget_s / task.settings.seeds,
-    )
-    return search(target, settings, task.seed)
+def evolve_site(task: Task, split: Split, lowering: Lowering, known: Sequence[Expr]) -> Found:
+    """Everything that a task does to fill a front: clamps, known forms, then the search.
 
-
-def _forms(task: Task, split: Split, found: Found) -> list[Expr]:
-    """The hardware functions that look worth an exact price, by their error and a guess at their price."""
-    input, output = FixedFormat.parse(task.input), FixedFormat.parse(task.output)
-    target = bin_pairs(split.x, split.y, growth_penalty=0.0)
-    normaliser = Normaliser(input, output, target)
-    stats = CodeStats.of(split.x, split.y, input)
-    reals = input.to_real(input.codes())
-    archive: Archive[Expr] = Archive()
+    The search sees u = x * 2^-exponent, whose mean magnitude is about 1. A core that improves its front is
+    lowered at once, so that the front of hardware functions decides when to stop.
+    """
+    settings = task.settings
     exponent = input_exponent(split.x)
+    unit = node("mul", const(Fraction(2) ** -exponent), X)
+    scale = 2.0**-exponent
+    regular = lowering.exceptions.is_regular(split.x)
+    x, y, w = (values[regular] for values in (split.x, split.y, split.w))
+    target = bin_pairs(x * scale, y, w, growth_penalty=settings.growth_penalty)
+    lowering.offer_clamps()
+    for expr in known:
+        lowering.offer(expr)
+    explained = 1.0 - target.noise * w.sum() / split.w.sum() / lowering.variance
+    watch = _Watch(lowering, settings, target.variance, explained, unit)
+    found = search(
+        target,
+        SearchSettings(
+            population=settings.population,
+            generations=settings.generations,
+            max_nodes=settings.max_nodes,
+            tournament=settings.tournament,
+            islands=settings.islands,
+            csd_digits=settings.csd_digits,
+            price=settings.price,
+            budget_s=settings.budget_s / settings.seeds,
+        ),
+        task.seed,
+        watch,
+    )
     points = [(c.price, c.fit.loss / target.variance) for c in found.front]
-    for candidate in (found.front[i] for i in significant(points, MIN_CORE_GAIN)):
-        for form in normaliser.forms(to_expr(candidate.tree), exponent, task.settings.csd_digits):
-            codes = output.to_real(output.quantize(evaluate(form, reals)))
-            archive.add(guess_expr(form), 1.0 - stats.r2(codes, *stats.fit(codes)), form)
-    return _thinned(archive)
+    cores = [substitute(to_expr(found.front[i].tree), unit) for i in significant(points, MIN_CORE_GAIN)]
+    for core in cores:
+        lowering.offer(core)
+    lowering.offer_whole([*known, *cores])
+    return found
 
 
-def _thinned(archive: Archive[Expr]) -> list[Expr]:
-    """At most ``MAX_PRICED`` of a front's items: the ends, and evenly between them what gains enough."""
-    kept = [archive.items[i] for i in significant(archive.points, MIN_GAIN)]
-    if len(kept) <= MAX_PRICED:
-        return kept
-    return [kept[round(i)] for i in np.linspace(0, len(kept) - 1, MAX_PRICED)]
+class _Watch:
+    """Lowers what is new on a search's front, and says when the hardware front is done."""
+
+    def __init__(
+        self, lowering: Lowering, settings: EvolveConfig, variance: float, explained: float, unit: Expr
+    ) -> None:
+        self._lowering, self._settings = lowering, settings
+        self._variance, self._explained, self._unit = variance, explained, unit
+        self._offered: set[int] = set()
+        self._areas: list[float] = []
+
+    def __call__(self, front: Sequence[Candidate]) -> str:
+        points = [(c.price, c.fit.loss / self._variance) for c in front]
+        for index in significant(points, MIN_CORE_GAIN):
+            candidate = front[index]
+            if id(candidate) not in self._offered:
+                self._offered.add(id(candidate))
+                self._lowering.offer(substitute(to_expr(candidate.tree), self._unit))
+        self._areas.append(self._lowering.area)
+        if 1.0 - self._lowering.best_error >= self._settings.stop_ratio * self._explained:
+            return "ratio"
+        patience = self._settings.patience
+        moved = [old - self._areas[-1] for old in self._areas[-1 - patience :][:1]]
+        return "stalled" if 0 < patience < len(self._areas) and moved[0] < MIN_MOVE else ""
 
 
-def _priced(task: Task, split: Split, forms: Sequence[Expr]) -> list[dict[str, Any]]:
-    """The front of the realised maps: exact price against the error on the learning pairs."""
-    input, output = FixedFormat.parse(task.input), FixedFormat.parse(task.output)
-    pricer = Pricer(input, output, task.kind, task.max_ulp)
-    train = CodeStats.of(split.x, split.y, input)
-    held = CodeStats.of(split.held_x, split.held_y, input)
-    archive: Archive[dict[str, Any]] = Archive()
-    for form in forms:
-        try:
-            realized = pricer.realize(form)
-        except NotApplicableError:
-            continue  # a forced kind that cannot do this map
-        codes = output.to_real(table(realized.program))
-        scale, offset = train.fit(codes)
-        train_r2 = train.r2(codes, scale, offset)
-        entry = {
-            "expression": str(form),
-            "scale": scale,
-            "offset": offset,
-            "train_r2": train_r2,
-            "r2": r2(split.held_y, scale * evaluate(form, split.held_x) + offset),
-            "r2_fixed": held.r2(codes, scale, offset),
-            "price_lut6": realized.lut6,
-            "realization": realized.kind,
-            "max_ulp": realized.max_ulp,
-            "nodes": nodes(form),
-            "flops": flops(form),
-            "seed": task.index,
-        }
-        archive.add(realized.lut6, 1.0 - train_r2, entry)
-    if not len(archive):
-        raise InputError(
-            f"site '{task.site}' must have a function from {input} to {output} that kind '{task.kind}' "
-            f"can realise, not none of {len(forms)}"
-        )
-    return archive.items
+def _entry(task: Task, split: Split, priced: Priced) -> dict[str, Any]:
+    """A function of a front as ``functions.json`` has it."""
+    predicted = priced.scale * evaluate(priced.expr, split.held_x) + priced.offset
+    return {
+        "expression": str(priced.expr),
+        "scale": priced.scale,
+        "offset": priced.offset,
+        "train_r2": 1.0 - priced.error,
+        "r2": r2(split.held_y, predicted, split.held_w),
+        "r2_fixed": _r2_fixed(task, split, priced),
+        "price": priced.price,
+        "price_lut6": priced.realization.lut6,
+        "realization": priced.realization.kind,
+        "max_ulp": priced.realization.max_ulp,
+        "nodes": nodes(priced.expr),
+        "flops": flops(priced.expr),
+        "seed": task.index,
+    }
+
+
+def _r2_fixed(task: Task, split: Split, priced: Priced) -> float:
+    """R^2 of the integer map on the held-out pairs."""
+    held = CodeStats.of(split.held_x, split.held_y, FixedFormat.parse(task.input), split.held_w)
+    codes = FixedFormat.parse(task.output).to_real(table(priced.realization.program))
+    return held.r2(codes, priced.scale, priced.offset)
+
+
+def form_json(form: Fitted) -> dict[str, Any]:
+    """A fitted known form as ``functions.json`` has it: in float64, its affine beside it."""
+    body = dataclasses.asdict(form) | {"expression": str(form.expr), "parameters": list(form.parameters)}
+    return {key: body[key] for key in ("expression", "scale", "offset", "r2", "parameters")}
+
+
+def describe_form(task: Task, split: Split, form: Fitted) -> dict[str, Any]:
+    """A fitted known form: in float64, and what the best and the cheapest hardware of it are."""
+    lowering = task.lowering(split)
+    lowering.offer_whole([form.expr])
+    body = form_json(form)
+    front = lowering.front()
+    if not front:
+        return body
+    best = min(front, key=lambda p: (p.error, p.price))
+    return body | {
+        "price_lut6": best.realization.lut6,
+        "realization": best.realization.kind,
+        "r2_fixed": _r2_fixed(task, split, best),
+    }

@@ -53,13 +53,17 @@ def test_functions_hold_what_the_architecture_lists(evolved):
     assert list(sites) == ["a", "b"]
     for entry in sites.values():
         assert list(entry) == [
-            *("expression", "scale", "offset", "input", "output", "r2", "r2_fixed", "ceiling", "price_lut6"),
-            *("realization", "max_ulp", "baselines", "seed", "stopped_by", "front"),
+            *("expression", "scale", "offset", "input", "output", "r2", "r2_fixed", "ceiling", "ratio"),
+            *("price_lut6", "realization", "max_ulp", "baselines", "seed", "stopped_by", "front"),
         ]
         assert entry["expression"] in [e["expression"] for e in entry["front"]]
-        assert list(entry["baselines"]) == ["linear", "clip", "scaled_dyt", "dyt", "derf"]
+        own = ["linear", "clip", "scaled_dyt", "dyt", "derf"]
+        assert list(entry["baselines"]) == [*own, "homogeneous", "homogeneous_dyt"]
+        assert all(entry["baselines"][name]["price_lut6"] > 0 for name in own)
         assert 0 < entry["r2_fixed"] <= entry["ceiling"] < 1
-        assert entry["stopped_by"] == "generations"
+        assert entry["ratio"] == entry["r2_fixed"] / entry["ceiling"]
+        assert all(e["ratio"] <= 1 for e in (*entry["front"], *entry["baselines"].values()))
+        assert entry["stopped_by"] in ("generations", "ratio")
         prices = [e["price_lut6"] for e in entry["front"]]
         errors = [-e["train_r2"] for e in entry["front"]]
         assert prices == sorted(set(prices))
@@ -83,7 +87,6 @@ def test_programs_are_the_functions_reference_maps(evolved):
         assert (program.input, program.output) == formats
         expected = reference_map(parse(entry["expression"]), *formats)
         np.testing.assert_array_equal(table(program), expected)
-        assert max(expected.max(), -expected.min()) == formats[1].max_raw
 
 
 def test_scores_can_be_recomputed_from_the_files(evolved):
@@ -102,8 +105,80 @@ def test_scores_can_be_recomputed_from_the_files(evolved):
 
 def test_chosen_function_is_near_the_ceiling(evolved):
     for entry in evolved[1].read_functions().values():
-        assert entry["r2_fixed"] >= 0.975 * entry["ceiling"]
+        assert entry["r2_fixed"] >= 0.95 * entry["ceiling"]
         assert entry["r2_fixed"] >= entry["baselines"]["dyt"]["r2"]
+
+
+def test_no_fitted_form_beats_the_front(evolved):
+    for entry in evolved[1].read_functions().values():
+        for name, form in entry["baselines"].items():
+            if "price_lut6" in form:
+                ours = max(e["r2_fixed"] for e in entry["front"] if e["price_lut6"] <= form["price_lut6"])
+                assert ours >= form["r2_fixed"] - 0.01, (name, "400 held-out pairs tell no more")
+
+
+def test_one_function_for_all_sites_is_one_function(evolved):
+    sites = evolved[1].read_functions().values()
+    for name in ("homogeneous", "homogeneous_dyt"):
+        assert len({entry["baselines"][name]["expression"] for entry in sites}) == 1
+    assert {entry["baselines"]["homogeneous_dyt"]["scale"] for entry in sites} == {1.0}
+    for entry in sites:
+        assert entry["baselines"]["homogeneous"]["r2"] <= entry["baselines"]["scaled_dyt"]["r2"] + 0.01
+
+
+def test_every_site_has_its_picture(evolved):
+    run = evolved[1]
+    for site in ("a", "b"):
+        data = (run.root / "evolve" / "figures" / f"{site}.png").read_bytes()
+        assert data.startswith(b"\x89PNG")
+        assert len(data) > 20_000
+
+
+def choose_again(evolved, folder, **rule):
+    """The same tasks, which are there already, and another choice."""
+    pairs, run = evolved
+    shutil.copytree(run.root / "evolve", folder / "evolve")
+    return evolve_pairs(pairs, folder, **(QUICK | rule)).read_functions()
+
+
+def test_the_choice_can_be_a_budget_or_a_ratio(evolved, tmp_path):
+    for entry in choose_again(evolved, tmp_path / "b", choose="budget", price_budget=9.0).values():
+        affordable = [e for e in entry["front"] if e["price_lut6"] <= 9]
+        assert entry["r2_fixed"] == max(affordable, key=lambda e: e["train_r2"])["r2_fixed"]
+    for entry in choose_again(evolved, tmp_path / "r", choose="ratio", ratio=0.97).values():
+        enough = [e for e in entry["front"] if e["ratio"] >= 0.97]
+        assert entry["price_lut6"] == min(e["price_lut6"] for e in enough)
+
+
+def test_a_ratio_out_of_reach_is_said_and_a_budget_refused(evolved, tmp_path, capsys):
+    for entry in choose_again(evolved, tmp_path / "r", choose="ratio", ratio=1.0).values():
+        assert entry["ratio"] == max(e["ratio"] for e in entry["front"])
+    assert "a: no function has 1 of the ceiling; the best has 0.9" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"site 'a': price budget must be at least [\d.]+, not 0.5"):
+        choose_again(evolved, tmp_path / "b", choose="budget", price_budget=0.5)
+
+
+def test_weights_move_the_fit_to_what_weighs(tmp_path):
+    x, y = tokens(0.3)
+    weight = np.where(x > 0, 100.0, 0.01)
+    y = np.where(x > 0, y, -y)  # what does not weigh says the opposite
+    np.savez(tmp_path / "pairs.npz", a_x=x, a_y=y, a_w=weight)
+    plain, weighted = (
+        evolve_pairs(tmp_path / "pairs.npz", tmp_path / w, weights=w, **QUICK).read_functions()["a"]
+        for w in ("none", "sensitivity")
+    )
+    assert weighted["r2_fixed"] > 0.6
+    slope = [e["scale"] * np.diff(evaluate(parse(e["expression"]), [0.5, 1.5]))[0] for e in (plain, weighted)]
+    assert slope[1] > 0.5
+
+
+@pytest.mark.parametrize("price", ["nodes", "flops"])
+def test_the_papers_prices_give_the_papers_fronts(tmp_path, price):
+    pairs = save(tmp_path / "pairs.npz", a=0.4)
+    front = evolve_pairs(pairs, tmp_path / "o", price=price, **QUICK).read_functions()["a"]["front"]
+    assert [e["price"] for e in front] == [e[price] for e in front]
+    assert front[0]["price"] <= 4
+    assert all(e["price_lut6"] > 0 for e in front), "what it costs in hardware is told all the same"
 
 
 def test_workers_and_surroundings_do_not_change_the_result(evolved, tmp_path):
@@ -141,7 +216,8 @@ def test_what_decides_a_task_is_in_its_digest(evolved, tmp_path, monkeypatch):
     monkeypatch.setattr(
         evolve, "run_task", lambda task: done.append(task.digest()) or {"digest": task.digest()}
     )
-    monkeypatch.setattr(evolve, "_decide", lambda run, results: {})
+    monkeypatch.setattr(evolve, "_decide", lambda *_: {})
+    monkeypatch.setattr(evolve, "draw_site", lambda *_: None)
     for change in ({}, {"jobs": 2}, {"seed": 1}, {"generations": 2}, {"input": "s12.5"}, {"output": "s6.4"}):
         monkeypatch.setattr(
             evolve, "run_all", lambda work, jobs, keep, **_: [keep(j, evolve.run_task(j)) for j in jobs]
@@ -179,7 +255,17 @@ def test_x_over_twelve_decades(tmp_path):
     x = rng.choice([-1, 1], 4000) * 10.0 ** rng.uniform(-6, 6, 4000)
     np.savez(tmp_path / "pairs.npz", a_x=x, a_y=np.sign(x) + 0.1 * rng.normal(size=4000))
     entry = evolve_pairs(tmp_path / "pairs.npz", tmp_path / "o", **QUICK).read_functions()["a"]
-    assert entry["r2_fixed"] > 0.1
+    assert entry["ratio"] > 0.97
+    assert entry["ceiling"] > 0.98
+    assert FixedFormat.parse(entry["input"]).max_raw < 2 ** FixedFormat.parse(entry["input"]).frac * 1e6
+
+
+def test_a_covering_format_is_kept_where_it_is_as_good(tmp_path):
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=4000) * 10.0 ** rng.uniform(-1, 1, 4000)
+    np.savez(tmp_path / "pairs.npz", a_x=x, a_y=np.tanh(x) + 0.1 * rng.normal(size=4000))
+    entry = evolve_pairs(tmp_path / "pairs.npz", tmp_path / "o", **QUICK).read_functions()["a"]
+    assert entry["input"] == str(FixedFormat.covering(2 * float(np.abs(x).max()), 12))
 
 
 @pytest.mark.parametrize(
@@ -320,28 +406,6 @@ def test_every_number_is_finite_json(evolved):
     assert "NaN" not in text
     assert "Infinity" not in text
     assert json.loads(text) == read_json(evolved[1].functions)
-
-
-def decided(front, rule):
-    """The entry that is chosen from a front of (price, R^2 of the learning pairs)."""
-    from gp.evolve import _choice
-
-    return _choice([(price, 1 - r2) for price, r2 in front], rule)
-
-
-@pytest.mark.parametrize(
-    ("front", "knee"),
-    [
-        ([(12, 0.7), (66, 0.95), (250, 0.97)], 1),
-        ([(12, 0.7), (30, 0.946), (66, 0.95), (250, 0.97)], 1),
-        ([(12, 0.948), (30, 0.949), (66, 0.952), (250, 0.953), (745, 0.9531)], 0),
-        ([(12, 0.9)], 0),
-    ],
-)
-def test_knee_prefers_what_is_as_good_and_cheaper(front, knee):
-    assert decided(front, "knee") == knee
-    assert decided(front, "best") == len(front) - 1
-    assert decided(front, "cheapest") == 0
 
 
 @pytest.mark.parametrize("faithful", [False, True])

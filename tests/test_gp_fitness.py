@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from gp.fitness import UNUSABLE, CodeStats, bin_pairs, check_pairs, r2, split_pairs
+import gp.fitness
+from gp.fitness import UNUSABLE, CodeStats, bin_pairs, check_pairs, r2, split_pairs, weighted_quantiles
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
 
@@ -11,6 +12,9 @@ RNG = np.random.default_rng(0)
 SCALE = np.exp(0.4 * RNG.normal(size=3000))
 Z = RNG.normal(size=3000)
 PAIRS = SCALE * Z, Z
+COPIES = RNG.integers(0, 4, size=3000)
+REPEATED = tuple(np.repeat(v, COPIES) for v in PAIRS)
+"""The pairs, each as often as its weight in COPIES says."""
 
 
 def test_split_holds_out_a_share_and_loses_nothing():
@@ -28,6 +32,80 @@ def test_split_leaves_something_on_both_sides():
     split = split_pairs(np.arange(16.0), np.arange(16.0), share=0.01, seed=0)
     assert (len(split.x), len(split.held_x)) == (12, 4)
     assert len(split_pairs(np.arange(16.0), np.arange(16.0), share=0.9, seed=0).held_x) == 8
+
+
+def test_split_takes_the_weights_along():
+    x = np.arange(1000.0)
+    split = split_pairs(x, x, x, share=0.1, seed=3)
+    assert len(split.x) + len(split.held_x) == 999  # x = 0 weighs nothing
+    np.testing.assert_allclose(split.held_w, split.held_x / 500)
+    np.testing.assert_allclose(split.w, split.x / 500)
+    equal, without = (split_pairs(x, x, w, share=0.1, seed=3) for w in (np.full(1000, 0.3), None))
+    for name in ("x", "y", "w", "held_x", "held_y", "held_w"):
+        np.testing.assert_array_equal(getattr(equal, name), getattr(without, name))
+    np.testing.assert_array_equal(without.w, np.ones(900))
+
+
+def test_split_survives_huge_and_tiny_weights():
+    x = np.arange(32.0)
+    for factor in (1e308, 1e-300):
+        w = split_pairs(x, x, np.linspace(0.5, 1, 32) * factor, share=0.5, seed=0).w
+        np.testing.assert_allclose(w.max() / w.min(), 2, rtol=0.1)
+
+
+def test_split_draws_from_too_many_pairs(monkeypatch):
+    monkeypatch.setattr(gp.fitness, "MAX_PAIRS", 600)
+    x = np.arange(1000, dtype=np.float32)
+    split = split_pairs(x, x + 0.5, x + 1, share=0.1, seed=3)
+    assert (len(split.x), len(split.held_x)) == (540, 60)
+    drawn = np.concatenate([split.x, split.held_x])
+    assert len(np.unique(drawn)) == 600
+    assert abs(drawn.mean() - 500) < 5 * 289 / np.sqrt(600)
+    np.testing.assert_array_equal(split.y, split.x + 0.5)
+    np.testing.assert_array_equal(split.held_y, split.held_x + 0.5)
+    assert np.ptp(split.w / (split.x + 1)) < 1e-9
+    np.testing.assert_array_equal(split_pairs(x, x, x + 1, share=0.1, seed=3).held_x, split.held_x)
+
+
+def test_quantiles_of_whole_weights_are_those_of_copies():
+    x, shares = RNG.normal(size=50), np.linspace(0, 1, 11)
+    weights = 1.0 + RNG.integers(0, 3, size=50)
+    ours = weighted_quantiles(x, weights, shares)
+    copies = np.quantile(np.repeat(x, (100 * weights).astype(int)), shares)
+    assert ours[[0, -1]].tolist() == [x.min(), x.max()]
+    assert np.all(np.abs(ours - copies) < 0.6)  # within a neighbour
+    np.testing.assert_array_equal(weighted_quantiles(x, np.full(50, 2.0), shares), np.quantile(x, shares))
+
+
+def test_weighted_bins_are_those_of_repeated_pairs():
+    weighted = bin_pairs(*PAIRS, COPIES.astype(float), growth_penalty=0.0, num_bins=12_000)
+    repeated = bin_pairs(*REPEATED, growth_penalty=0.0, num_bins=12_000)
+    assert weighted.weight.sum() == pytest.approx(1.0)
+    assert weighted.variance == pytest.approx(repeated.variance)
+    f, g = (np.tanh(target.x) for target in (weighted, repeated))
+    assert weighted.fit(f).loss == pytest.approx(repeated.fit(g).loss, rel=1e-9)
+    assert weighted.fit(f).scale == pytest.approx(repeated.fit(g).scale, rel=1e-9)
+    coarse = bin_pairs(*PAIRS, COPIES.astype(float), growth_penalty=0.0)
+    assert coarse.fit(np.tanh(coarse.x)).loss == pytest.approx(weighted.fit(f).loss, rel=2e-3)
+    assert coarse.noise + coarse.weight @ coarse.y**2 == pytest.approx(np.mean(REPEATED[1] ** 2))
+
+
+def test_equal_weights_give_the_numbers_of_none():
+    x, y = PAIRS
+    fixed, equal = FixedFormat.parse("s10.6"), np.full(3000, 0.7)
+    with_weights, without = (bin_pairs(x, y, w, growth_penalty=0.1) for w in (equal, None))
+    np.testing.assert_array_equal(with_weights.y, without.y)
+    assert with_weights.noise == without.noise == np.mean(y * y) - without.weight @ without.y**2
+    assert with_weights.variance == without.variance == np.var(y)
+    stats = CodeStats.of(x, y, fixed, equal)
+    np.testing.assert_array_equal(stats.count, CodeStats.of(x, y, fixed).count)
+    assert r2(y, np.tanh(x), equal) == r2(y, np.tanh(x)) == 1 - np.mean((y - np.tanh(x)) ** 2) / np.var(y)
+
+
+def test_weighted_r2_is_that_of_repeated_pairs():
+    (x, y), (many_x, many_y) = PAIRS, REPEATED
+    assert r2(y, np.tanh(x), COPIES) == pytest.approx(r2(many_y, np.tanh(many_x)))
+    assert r2(np.ones(4), np.zeros(4)) == 0.0
 
 
 def test_bins_are_a_sufficient_statistic_for_functions_constant_in_them():
@@ -96,6 +174,16 @@ def test_code_statistics_give_the_exact_error_of_an_integer_map():
     slope, intercept = np.polyfit(values, y, 1)
     assert (scale, offset) == (pytest.approx(slope), pytest.approx(intercept, abs=1e-12))
     assert stats.r2(table, scale, offset) == pytest.approx(r2(y, slope * values + intercept))
+
+
+def test_weighted_code_statistics_are_those_of_repeated_pairs():
+    fixed = FixedFormat.parse("s10.6")
+    table = np.tanh(fixed.to_real(fixed.codes()))
+    weighted, repeated = CodeStats.of(*PAIRS, fixed, COPIES), CodeStats.of(*REPEATED, fixed)
+    assert weighted.fit(table) == pytest.approx(repeated.fit(table))
+    assert weighted.count.sum() == pytest.approx(3000)
+    for affine in (weighted.fit(table), (1.3, -0.2)):
+        assert weighted.r2(table, *affine) == pytest.approx(repeated.r2(table, *affine))
 
 
 def test_code_statistics_of_a_constant_map():

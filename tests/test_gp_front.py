@@ -56,6 +56,11 @@ def test_knee_takes_the_middle_of_the_published_example():
     assert knee([(10, 0), (0, 1), (1, 0.2)]) == 2
 
 
+def test_knee_is_never_a_bad_bargain():
+    assert knee([(1, 0.13), (4, 0.12), (4.5, 0.1), (5, 0.0)]) == 3, "all others lie above the chord"
+    assert knee([(1, 0.13), (2, 0.129), (4, 0.02), (10, 0.0)]) == 2
+
+
 def test_knee_of_two_points_is_the_accurate_one():
     assert knee([(0, 1), (10, 0.5)]) == 1
     assert knee([(3, 1)]) == 0
@@ -78,16 +83,39 @@ def test_knee_is_the_point_of_largest_distance_from_the_chord():
     assert knee(front) == max(range(len(front)), key=lambda i: distance(front[i]))
 
 
-def test_choose_knows_three_rules():
-    front = [(0, 1), (1, 0.2), (10, 0)]
-    assert [choose(front, rule) for rule in ("knee", "best", "cheapest")] == [1, 2, 0]
+FRONT = [(1, 0.9), (8, 0.2), (9, 0.1501), (10, 0.15), (40, 0.1)]
 
 
-def test_choose_wrong_rule():
-    with pytest.raises(
-        InputError, match="choice from a front must be one of knee, best, cheapest, not 'elbow'"
-    ):
+@pytest.mark.parametrize(
+    ("rule", "options", "index"),
+    [
+        ("knee", {}, 2),
+        ("best", {}, 4),
+        ("cheapest", {}, 0),
+        ("budget", {"budget": 9}, 2),
+        ("budget", {"budget": 8.5}, 1),
+        ("budget", {"budget": 1000}, 4),
+        ("ratio", {"shares": [0.1, 0.8, 0.95, 0.96, 0.99], "ratio": 0.95}, 2),
+        ("ratio", {"shares": [0.1, 0.8, 0.95, 0.96, 0.99], "ratio": 0.999}, 4),
+        ("ratio", {"shares": [0.1, 0.8, 0.95, 0.96, 0.94], "ratio": 0.97}, 3),
+    ],
+)
+def test_choose_takes_what_the_rule_says(rule, options, index):
+    assert choose(FRONT, rule, **options) == index
+
+
+def test_the_knee_gives_way_to_what_is_hardly_worse_and_cheaper():
+    assert knee(FRONT) in (1, 2, 3)
+    near = [(0, 1.0), (5, 0.2009), (6, 0.2), (60, 0.0)]
+    assert choose(near, "knee") == 1
+
+
+def test_choose_wrong():
+    rules = "knee, best, cheapest, budget, ratio"
+    with pytest.raises(InputError, match=f"choice from a front must be one of {rules}, not 'elbow'"):
         choose([(0, 1)], "elbow")
+    with pytest.raises(InputError, match=r"price budget must be at least 1, not 0\.5"):
+        choose(FRONT, "budget", budget=0.5)
 
 
 @given(points)

@@ -40,7 +40,7 @@ CORES = [
 @pytest.mark.parametrize("core", CORES)
 def test_forms_use_the_whole_output_range_and_never_leave_it(core, output):
     fixed = FixedFormat.parse(output)
-    forms = list(normaliser(fixed).forms(parse(core), 0, 3))
+    forms = list(normaliser(fixed).forms(parse(core), 3))
     assert forms
     for digits, form in enumerate(forms, start=4 - len(forms)):
         codes = reference_map(form, INPUT, fixed)
@@ -55,26 +55,24 @@ def test_forms_use_the_whole_output_range_and_never_leave_it(core, output):
 
 
 def test_forms_correlate_positively():
-    for form in normaliser(FixedFormat.parse("s8.5")).forms(parse("-tanh(x)"), 0, 3):
+    for form in normaliser(FixedFormat.parse("s8.5")).forms(parse("-tanh(x)"), 3):
         assert evaluate(form, [2.0])[0] > 0
 
 
 def test_clip_is_recognised_and_its_level_fills_the_range():
-    forms = [str(f) for f in normaliser(FixedFormat.parse("s8.5")).forms(parse("clip(2*x)"), 0, 1)]
+    forms = [str(f) for f in normaliser(FixedFormat.parse("s8.5")).forms(parse("clip(2*x)"), 1)]
     assert len(forms) == 1
     assert forms[0].endswith(", -3.96875, 3.96875)")
 
 
-def test_exponent_only_says_in_which_unit_the_core_sees_x():
-    n = normaliser(FixedFormat.parse("s8.5"))
-    assert list(n.forms(parse("tanh(2*x)"), 0, 3)) == list(n.forms(parse("tanh(x)"), -1, 3))
+def test_exponent_is_the_unit_in_which_a_search_sees_x():
     assert input_exponent(np.array([8.0, -8.0])) == 3
     assert input_exponent(np.zeros(3)) == 0
 
 
 @pytest.mark.parametrize("core", ["x*0 + 1", "x*1000000000000"])
 def test_cores_without_a_usable_range(core):
-    for form in normaliser(FixedFormat.parse("s8.5")).forms(parse(core), 0, 2):
+    for form in normaliser(FixedFormat.parse("s8.5")).forms(parse(core), 2):
         assert str(form).startswith("clip(")
 
 
@@ -93,6 +91,27 @@ def test_truncation_replaces_rounding(slope):
 )
 def test_truncation_is_for_lines_through_zero_with_something_to_round(text):
     assert truncating(parse(text), FixedFormat.parse("s12.8"), Fraction(1, 8)) is None
+
+
+@pytest.mark.parametrize("affine", ["scale", "none"])
+def test_without_a_free_offset_nothing_is_subtracted(affine):
+    x, truth = SCALES * Z, 2 * np.tanh(SCALES * Z) + 0.9
+    n = Normaliser(INPUT, FixedFormat.parse("s8.5"), bin_pairs(x, truth, growth_penalty=0.0), affine)
+    forms = list(n.forms(parse("2*tanh(x) + 0.9"), 3))
+    assert forms
+    for form in forms:
+        f = evaluate(form, x)
+        scale = float(f @ truth) / float(f @ f) if affine == "scale" else 1.0
+        assert np.mean((scale * f - truth) ** 2) < 0.05 * np.var(truth)
+
+
+def test_a_halved_range_uses_half_of_the_codes():
+    half = OutputRange(FixedFormat.parse("s8.5"), 1)
+    assert (half.low, half.high) == (-Fraction(63, 32), Fraction(63, 32))
+    np.testing.assert_array_equal(half.codes(np.array([0.1, 5.0, -5.0])), [3, 63, -63])
+    assert half.holds(np.array([-1.97, 1.97]))
+    assert not half.holds(np.array([1.99]))
+    assert OutputRange(FixedFormat.parse("u8.0"), 2).high == 63
 
 
 def test_output_range_leaves_the_most_negative_code_out():

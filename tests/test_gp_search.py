@@ -1,12 +1,15 @@
 """A search is repeatable and finds what is there."""
 
 import random
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
+from gp.cost import skeleton_flops
 from gp.evaluator import compile_skeleton
 from gp.fitness import bin_pairs
+from gp.grid import num_digits
 from gp.search import SearchSettings, search
 
 RNG = np.random.default_rng(3)
@@ -77,3 +80,47 @@ def test_budget_ends_a_search_between_generations():
 def test_no_generations_leave_the_known_forms():
     settings = SearchSettings(population=4, generations=0, max_nodes=20, tournament=7)
     assert search(target(np.clip(X, -1, 1)), settings, 1).front
+
+
+def test_watch_sees_every_generation_and_can_stop():
+    seen = []
+
+    def watch(front):
+        seen.append(len(front))
+        return "enough" if len(seen) == 4 else ""
+
+    found = search(target(np.tanh(X) + 0.2 * np.sin(3 * X)), SMALL, 1, watch)
+    assert (found.stopped_by, found.generations, len(seen)) == ("enough", 3, 4)
+    assert all(seen), "the known forms are there from the start"
+
+
+def test_constants_lie_on_their_grid_and_are_scored_there():
+    data = target(np.tanh(1.234 * X) + 0.2 * np.sin(3 * X))
+    settings = SearchSettings(population=40, generations=3, max_nodes=14, tournament=5, csd_digits=2)
+    for c in search(data, settings, 1).front:
+        assert all(num_digits(Fraction(v)) <= 2 for v in c.values)
+        assert data.fit(compile_skeleton(c.names).value(data.x, c.values)).loss == c.fit.loss
+
+
+def test_islands_exchange_their_best():
+    data = target(np.tanh(X) + 0.2 * np.sin(3 * X))
+    settings = [
+        SearchSettings(population=60, generations=12, max_nodes=14, tournament=5, islands=n) for n in (1, 3)
+    ]
+    one, three = (search(data, s, 4) for s in settings)
+    assert summary(one) != summary(three)
+    assert summary(three) == summary(search(data, settings[1], 4))
+    assert three.front[-1].fit.loss < 1.3 * one.front[-1].fit.loss
+
+
+def test_what_was_seen_costs_nothing():
+    found = search(target(np.tanh(X)), SMALL, 1)
+    assert found.repeats > 0
+    assert found.evaluations + found.repeats >= SMALL.population
+
+
+@pytest.mark.parametrize(("price", "expected"), [("nodes", len), ("flops", None)])
+def test_the_papers_prices_steer_a_search(price, expected):
+    settings = SearchSettings(population=30, generations=2, max_nodes=14, tournament=5, price=price)
+    for c in search(target(np.tanh(X)), settings, 1).front:
+        assert c.price == (expected(c.names) if expected else skeleton_flops(c.names))

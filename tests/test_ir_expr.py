@@ -1,4 +1,5 @@
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -39,3 +40,11 @@ def test_equal_sub_formulas_are_computed_once():
     ops = {"tanh": lambda v: calls.append(v) or v, "add": lambda a, b: a + b}
     assert interpret_expr(parse("tanh(x) + tanh(x)"), 1, float, ops) == 2
     assert len(calls) == 1
+
+
+def test_formulas_survive_pickling_with_a_hash_of_the_new_process():
+    e = parse("0.5*clip(2.5*x) - tanh(x)**2")
+    again = pickle.loads(pickle.dumps(e))
+    assert again == e
+    assert hash(again) == hash(e)
+    assert {e: 1}[again] == 1

@@ -17,19 +17,23 @@ from tests.ir_formulas import total_formulas
 
 S = FixedFormat.parse
 
+EVERY = set(KINDS) - {"exceptions"}
 APPLIES = {
-    ("clip(1.5*x, -3.96875, 3.96875)", "s16.11", "s8.5"): set(KINDS),
-    ("0.5*clip(2.5*x) - 0.1*tanh(x)", "s16.11", "s8.5"): set(KINDS) - {"requant"},
-    ("tanh(x)", "s8.5", "s8.7"): set(KINDS) - {"requant"},  # saturates one-sidedly: -128 but +127
+    ("clip(1.5*x, -3.96875, 3.96875)", "s16.11", "s8.5"): EVERY,
+    ("0.5*clip(2.5*x) - 0.1*tanh(x)", "s16.11", "s8.5"): EVERY - {"requant"},
+    ("tanh(x)", "s8.5", "s8.7"): EVERY - {"requant"},  # saturates one-sidedly: -128 but +127
     ("x*sigmoid(x)", "s12.8", "s8.4"): {"operator", "pwl", "table"},
     ("x*x", "s10.5", "u8.4"): {"operator", "half_table", "pwl", "table"},
     ("-clip(x, -1, 2)", "s10.7", "s8.5"): {"operator", "requant", "threshold", "pwl", "table"},
     ("exp(-x)", "u8.5", "u8.8"): {"operator", "threshold", "pwl", "table"},
     ("abs(x)", "s4.0", "s4.0"): {"operator", "half_table", "pwl", "table"},
-    ("-x", "s4.0", "s4.0"): set(KINDS),  # -(-8) saturates to 7
-    ("0.25", "s8.0", "s8.5"): set(KINDS),
+    ("-x", "s4.0", "s4.0"): EVERY,  # -(-8) saturates to 7
+    ("0.25", "s8.0", "s8.5"): EVERY,
     ("2*tanh(0.25*(clip(floor(4*x), -16, 15) + 0.5))", "s16.11", "s8.5"): {
         *("operator", "threshold", "pwl", "table"),
+    },
+    ("floor(4*x) + 2*relu(1 - abs(floor(64*x + 0.5) - 21))", "s10.6", "s8.2"): {
+        *("operator", "exceptions", "table", "pwl"),
     },
 }
 
@@ -83,6 +87,23 @@ def test_few_cells_of_x_cost_a_clamp_and_a_lut_a_bit(bits):
     assert [i.op for i in made.program.instrs] == [Op.INPUT, Op.SHR, Op.CLAMP, Op.LOW, Op.LOOKUP]
     assert len(made.program.tables[0]) == 1 << bits
     assert made.lut6 <= 1 + bits + 2 + 8
+
+
+def with_spikes(*codes):
+    text = "2*tanh(0.125*(clip(floor(8*x), -16, 15) + 0.5))"
+    return text + "".join(f" + 0.5*relu(1 - abs(floor(2048*x + 0.5) - {code}))" for code in codes)
+
+
+@pytest.mark.parametrize("codes", [[100], [100, 101], [256, -7, 1023], [0, 255, 511, -512, -513, 9, 77]])
+def test_exceptions_cost_a_comparison_each_and_little_more(codes):
+    made = realize(parse(with_spikes(*codes)), S("s16.11"), S("s8.5"))
+    if codes != [100, 101]:  # neighbours are no single codes
+        assert made.kind == "exceptions"
+        plain = realize(parse(with_spikes()), S("s16.11"), S("s8.5"))
+        assert made.lut6 <= plain.lut6 + 6 * len(codes) + 8 * -(-len(codes) // 4)
+    assert np.array_equal(
+        interpret.table(made.program), reference_map(parse(with_spikes(*codes)), S("s16.11"), S("s8.5"))
+    )
 
 
 def test_bits_that_a_map_ignores_are_dropped_before_it_is_planned():
@@ -185,6 +206,11 @@ def test_what_nothing_can_realise_is_said():
         ("x*x", "threshold", r"map of 'x\*x' must be monotone"),
         ("sigmoid(x)", "half_table", r"map of 'sigmoid\(x\)' must be odd or even"),
         ("1/3*x", "requant", "needs too many bits"),
+        (
+            "tanh(x)",
+            "exceptions",
+            r"map of 'tanh\(x\)' must be one of few cells but for 1\.\.24 single codes",
+        ),
     ],
 )
 def test_realize_wrong(text, kind, message):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import timm
 import torch
 from timm.layers import LayerNorm2d
 from torch import nn
@@ -18,7 +19,20 @@ FORMULAS = [
     "erf(x) + atan(x) + sin(x) + exp(-x)",
     "log(1 + x**2) + sqrt(abs(x))",
     "1.25",
+    "tanh(0.25*(clip(floor(8*x), -16, 15) + 0.5)) + 2*relu(1 - abs(floor(25*x + 0.5) - 21))",
 ]
+
+
+def test_a_staircase_is_trained_as_the_line_that_it_follows():
+    x = torch.linspace(-3, 3, 61, dtype=torch.float64, requires_grad=True)
+    evaluate(parse("0.125*floor(8*x) + 0.0625"), x).sum().backward()
+    torch.testing.assert_close(x.grad, torch.ones_like(x))
+
+
+def test_an_exception_has_no_gradient():
+    x = torch.arange(-4, 5, dtype=torch.float64).div(16).requires_grad_()
+    evaluate(parse("x + 3*relu(1 - abs(floor(16*x + 0.5) - 2))"), x).sum().backward()
+    torch.testing.assert_close(x.grad, torch.ones_like(x))
 
 
 @pytest.mark.parametrize("text", FORMULAS)
@@ -68,3 +82,13 @@ def test_swap_of_an_unknown_site_wrong():
     model = nn.Sequential(nn.LayerNorm(4))
     with pytest.raises(InputError, match=r"^site 'norm7' is not in the model; it has: 0$"):
         swap(model, {"norm7": {"expression": "x", "scale": 1, "offset": 0}})
+
+
+@pytest.mark.parametrize("kind", ["exceptions", "table"])
+def test_tokens_that_functions_have_exceptions_for_are_kept(kind):
+    model = timm.create_model("vit_tiny_patch16_224", img_size=16, embed_dim=16, depth=1, num_heads=2)
+    entry = {"expression": "tanh(x)", "scale": 1.0, "offset": 0.0, "realization": kind}
+    swap(model, {"blocks.0.norm1": entry})
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert ({"cls_token", "pos_embed"} <= trained) == (kind == "table")
+    assert "blocks.0.attn.qkv.weight" in trained

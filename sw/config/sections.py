@@ -71,6 +71,8 @@ class CaptureConfig:
     """Pairs kept at each site."""
     headroom_bits: float = 1.0
     """Room between the largest captured |x| and the input format's range, as a power of two."""
+    sensitivity: bool = False
+    """Also store each pair's weight: the squared gradient of the loss with respect to y, mean 1 a site."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,12 +109,31 @@ class EvolveConfig:
     """Weight of (f(-a)^2 + f(a)^2)/2 at a = 2 max|x|, the paper's penalty, on what exceeds the largest y."""
     csd_digits: int = 3
     """Non-zero signed digits of a constant."""
+    islands: int = 2
+    """Populations that exchange their best now and then; together they have ``population`` members."""
+    weights: str = "none"
+    """``sensitivity`` counts each pair by what capture stored as its weight."""
+    price: str = "lut6"
+    """What functions cost: ``lut6`` of the realised map, or the paper's ``nodes`` or ``flops``."""
+    affine: str = "free"
+    """What of y ~ scale * f(x) + offset folds into the next layer: ``free`` both, ``scale``, or ``none``.
+    What does not becomes part of f, and costs there."""
+    stop_ratio: float = 0.9995
+    """A search ends when the front reaches this share of what functions of x explain; 2: never."""
+    patience: int = 10
+    """A search ends when the front did not move for so many generations; 0: never."""
     choose: str = "knee"
-    """Which point of the front: ``knee``, ``best`` or ``cheapest``."""
+    """Which point of the front: ``knee``, ``best``, ``cheapest``, ``budget`` or ``ratio``."""
+    price_budget: float = 25.0
+    """Largest price where ``choose`` is ``budget``: the most accurate function within it."""
+    ratio: float = 0.99
+    """Share of the ceiling where ``choose`` is ``ratio``: the cheapest function that reaches it."""
     budget_s: float = 0.0
     """Wall-clock cap a site in seconds, checked between generations; 0: none."""
     jobs: int = 0
     """Worker processes; 0: one a core."""
+    scheduler: str = ""
+    """Address of a dask scheduler whose workers do the tasks, such as ``tcp://host:8786``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,6 +231,11 @@ _RANGES: dict[str, tuple[float, float]] = {
     "evolve.held_out": (0.01, 0.9),
     "evolve.growth_penalty": (0, 1e6),
     "evolve.csd_digits": (1, 16),
+    "evolve.islands": (1, 1000),
+    "evolve.stop_ratio": (0, 2),
+    "evolve.patience": (0, 1e6),
+    "evolve.price_budget": (0, 1e9),
+    "evolve.ratio": (0, 1),
     "evolve.budget_s": (0, 1e9),
     "evolve.jobs": (0, 4096),
     "align.epochs": (0, 1e6),
@@ -230,7 +256,10 @@ _RATES = ("train.lr", "align.lr", "quantize.lr")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "model.unfoldable": ("stage", "keep"),
     "unit.realize": ("auto", *KINDS),
-    "evolve.choose": ("knee", "best", "cheapest"),
+    "evolve.choose": ("knee", "best", "cheapest", "budget", "ratio"),
+    "evolve.affine": ("free", "scale", "none"),
+    "evolve.price": ("lut6", "nodes", "flops"),
+    "evolve.weights": ("none", "sensitivity"),
 }
 FAMILIES = ("xc7", "ecp5", "ice40")
 

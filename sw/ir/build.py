@@ -138,6 +138,20 @@ class Builder:
             self._arrays.append(np.asarray(content, dtype=np.int64))
         return self._emit(Op.LOOKUP, address, params=(self._tables.index(content),))
 
+    def include(self, program: Program) -> Wire:
+        """The result of a whole program of the same input."""
+        wires: list[Wire] = []
+        for instr in program.instrs:
+            if instr.op is Op.INPUT:
+                wires.append(self.x)
+            elif instr.op is Op.CONST:
+                wires.append(self.const(instr.params[0]))
+            elif instr.op is Op.LOOKUP:
+                wires.append(self.lookup(wires[instr.args[0]], program.tables[instr.params[0]]))
+            else:
+                wires.append(self._emit(instr.op, *(wires[a] for a in instr.args), params=instr.params))
+        return wires[-1]
+
     def build(self, result: Wire, output: FixedFormat) -> Program:
         """The finished program, without the wires that its result does not need.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,17 @@ class Expr:
     args: tuple[Expr, ...] = ()
     value: Fraction | None = None
     power: int = 0
+    _hash: int = field(init=False, repr=False, compare=False)
+    """Kept, since formulas are looked up again and again and a tree's hash asks all its nodes."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.op, self.args, self.value, self.power)))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple[type[Expr], tuple[Any, ...]]:
+        return Expr, (self.op, self.args, self.value, self.power)  # hashes differ between processes
 
     def __str__(self) -> str:
         return _text(self)[0]

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from sw.ir.formats import IntArray
 from sw.ir.forms import joined
 from sw.ir.program import Instr, Op, Program
 
 _LUT_INPUTS = 6
+_OVERRIDE_BITS = 4
 _FREE_EXCESS = 3
 """Bits from a clamp's sign upwards that fit the LUT of each of its result bits."""
 
@@ -54,6 +56,8 @@ def _cost(program: Program, index: int) -> float:
             return _comparison(args)
         case Op.SELECT:
             return float(instr.width)
+        case Op.LOOKUP if _overrides(program, index):
+            return 0.0
         case Op.LOOKUP:
             return table_lut6(program.tables[instr.params[0]], widths[0])
         case _:
@@ -62,6 +66,14 @@ def _cost(program: Program, index: int) -> float:
 
 def _constant(args: list[Instr]) -> bool:
     return any(a.op is Op.CONST for a in args)
+
+
+def _overrides(program: Program, index: int) -> bool:
+    """Whether a tiny table only says what a select takes where its address is not 0: one LUT does both."""
+    address = program.instrs[index].args[0]
+    return program.instrs[address].width <= _OVERRIDE_BITS and any(
+        i.op is Op.SELECT and i.args[:2] == (address, index) for i in program.instrs[index + 1 :]
+    )
 
 
 def _clamp(arg: Instr, instr: Instr) -> float:
@@ -87,16 +99,20 @@ def _adder(args: list[Instr], instr: Instr) -> float:
 def table_lut6(values: tuple[int, ...], address_bits: int) -> float:
     """LUTs of a table: distinct 64-entry pieces of each output bit, and the multiplexers between them."""
     entries = np.asarray(values, dtype=np.int64)
-    total = 0.0
-    block = 1 << min(address_bits, _LUT_INPUTS)
     low, high = int(entries.min()), int(entries.max())
-    for bit in range(max(high.bit_length(), (-low - 1).bit_length() + 1 if low < 0 else 0)):
-        plane = ((entries >> bit) & 1).astype(np.uint8)
-        if plane.min() == plane.max():
-            continue
-        padded = np.resize(plane, -(-len(plane) // block) * block).reshape(-1, block)
-        pieces = np.unique(padded, axis=0)
-        logic = int(np.sum(pieces.min(axis=1) != pieces.max(axis=1)))
-        # Neighbouring pieces share logic, and the multiplexers of a slice come for nothing.
-        total += logic if len(padded) == 1 else 0.8 * logic + len(padded) / 8
-    return total
+    num_bits = max(high.bit_length(), (-low - 1).bit_length() + 1 if low < 0 else 0)
+    planes = (entries[None, :] >> np.arange(num_bits)[:, None]) & 1
+    planes = planes[planes.min(axis=1) != planes.max(axis=1)]
+    if address_bits <= _LUT_INPUTS:
+        return float(len(planes))
+    return float(sum(_plane_lut6(plane) for plane in planes))
+
+
+def _plane_lut6(plane: IntArray) -> float:
+    """One output bit of a table of more than 64 entries."""
+    block = 1 << _LUT_INPUTS
+    padded = np.resize(plane, -(-len(plane) // block) * block).reshape(-1, block)
+    pieces = np.unique(padded, axis=0)
+    logic = int(np.sum(pieces.min(axis=1) != pieces.max(axis=1)))
+    # Neighbouring pieces share logic, and the multiplexers of a slice come for nothing.
+    return logic if len(padded) == 1 else 0.8 * logic + len(padded) / 8

@@ -17,6 +17,7 @@ from sw.model.data import Images, limit_to, load_splits
 from sw.model.fold import NEVER_RAN, FoldPlan, plan_folds
 from sw.model.original import load_original
 from sw.model.runtime import device, seed_all
+from sw.model.sensitivity import squared_gradients, to_weights
 from sw.model.sites import channel_dim, find_sites, pre_affine
 from sw.run_dir import RunDir, write_json, write_npz
 from sw.stage import Stage
@@ -29,6 +30,8 @@ class Record:
 
     x: list[FloatArray] = field(default_factory=list)
     y: list[FloatArray] = field(default_factory=list)
+    squares: list[FloatArray] = field(default_factory=list)
+    """(dL/dy)^2 of the pairs; none without sensitivity."""
     count: int = 0
     sum: float = 0.0
     sum_squares: float = 0.0
@@ -74,7 +77,13 @@ def choose_sites(model: nn.Module, config: RunConfig) -> tuple[dict[str, FoldPla
 
 
 def record(
-    model: nn.Module, sites: list[str], images: Images, *, limit: int, pairs: int
+    model: nn.Module,
+    sites: list[str],
+    images: Images,
+    *,
+    limit: int,
+    pairs: int,
+    sensitivity: bool = False,
 ) -> dict[str, Record]:
     """Run images through a model and sample pairs uniformly over images, tokens and channels.
 
@@ -84,41 +93,62 @@ def record(
         images: Read in order.
         limit: Images used at most.
         pairs: Positions kept at each site, drawn from the global generator, in a batch no position twice.
+        sensitivity: Also record the squared gradient of every pair; the pairs are the same without.
 
     Raises:
-        InputError: An activation at a site is not finite.
+        InputError: An activation or a gradient at a site is not finite, or a label none of the classes.
     """
     records = {site: Record() for site in sites}
-    total = min(limit, len(images))
-    share = {"kept": 0, "seen": 0, "batch": 0}
+    total, seen = min(limit, len(images)), 0
+    with progress("capture", total) as step:
+        for loaded, labels in images.batches(limit=limit):
+            batch = loaded.to(device())
+            # so many of the pairs as this batch has of the images, summing up exactly
+            keep = pairs * (seen + len(batch)) // total - pairs * seen // total
+            seen += len(batch)
+            positions = _observe(model, records, batch, keep)
+            if sensitivity:
+                squares = squared_gradients(model, positions, batch, labels.to(device()))
+                for site, calls in squares.items():
+                    records[site].squares.extend(calls)
+            step(count=len(batch))
+    return records
 
-    def observe(site: str) -> Callable[..., None]:
+
+def _observe(
+    model: nn.Module, records: dict[str, Record], batch: Tensor, keep: int
+) -> dict[str, list[Tensor]]:
+    """Run a batch through a model and add what is seen to the records.
+
+    Returns:
+        Site -> for each of its calls, the positions kept.
+    """
+    positions: dict[str, list[Tensor]] = {site: [] for site in records}
+
+    def observer(site: str) -> Callable[..., None]:
         def hook(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
             assert isinstance(norm, nn.LayerNorm), site
             x = args[0].detach()
             y = pre_affine(x.double(), norm)
             if not bool(torch.isfinite(x).all() and torch.isfinite(y).all()):
                 raise InputError(f"activations at site '{site}' must be finite, and some are NaN or infinite")
-            _add(records[site], x, y, share["kept"])
+            positions[site].append(_add(records[site], x, y, keep))
 
         return hook
 
-    handles = [model.get_submodule(s).register_forward_pre_hook(observe(s)) for s in sites]
+    handles = [model.get_submodule(s).register_forward_pre_hook(observer(s)) for s in records]
     try:
-        with torch.no_grad(), progress("capture", total) as step:
-            for batch, _ in images.batches(limit=limit):
-                share["seen"] += len(batch)
-                # so many of the pairs as this batch has of the images, summing up exactly
-                share["kept"] = pairs * share["seen"] // total - pairs * (share["seen"] - len(batch)) // total
-                model(batch.to(device()))
-                step(count=len(batch))
+        # a pass of its own, apart from the gradients': with autograd, torch may choose other kernels
+        with torch.no_grad():
+            model(batch)
     finally:
         for handle in handles:
             handle.remove()
-    return records
+    return positions
 
 
-def _add(record: Record, x: Tensor, y: Tensor, keep: int) -> None:
+def _add(record: Record, x: Tensor, y: Tensor, keep: int) -> Tensor:
+    """Add one call of a norm to its record; the positions kept, on the device of ``x``."""
     flat_x, flat_y = x.flatten().double(), y.flatten()
     record.count += flat_x.numel()
     record.sum += float(flat_x.sum())
@@ -128,6 +158,7 @@ def _add(record: Record, x: Tensor, y: Tensor, keep: int) -> None:
     picked = _positions(flat_x.numel(), keep).to(flat_x.device)
     record.x.append(flat_x[picked].cpu().numpy())
     record.y.append(flat_y[picked].cpu().numpy())
+    return picked
 
 
 def _positions(available: int, keep: int) -> Tensor:
@@ -153,6 +184,17 @@ def describe(record: Record, plan: FoldPlan, norm: nn.LayerNorm, config: RunConf
     return own | record.statistics() | plan.to_json()
 
 
+def _arrays(records: dict[str, Record]) -> dict[str, Any]:
+    """What ``captures.npz`` holds: ``<site>_x``, ``<site>_y`` and, with sensitivity, ``<site>_w``."""
+    arrays: dict[str, Any] = {}
+    for site, seen in records.items():
+        arrays[f"{site}_x"] = np.concatenate(seen.x).astype(np.float32)
+        arrays[f"{site}_y"] = np.concatenate(seen.y).astype(np.float32)
+        if seen.squares:
+            arrays[f"{site}_w"] = to_weights(site, np.concatenate(seen.squares)).astype(np.float32)
+    return arrays
+
+
 def _capture(run: RunDir) -> None:
     config = run.config
     model = load_original(run)
@@ -162,21 +204,25 @@ def _capture(run: RunDir) -> None:
         raise InputError("model must have at least one site left to replace, and all of them are kept")
     seed_all(config.seed)
     limit = limit_to(splits.calibration, config.capture.images, "capture")
-    records = record(model, list(plans), splits.calibration, limit=limit, pairs=config.capture.pairs)
-    arrays: dict[str, Any] = {}
-    for site, seen in records.items():
-        arrays[f"{site}_x"] = np.concatenate(seen.x).astype(np.float32)
-        arrays[f"{site}_y"] = np.concatenate(seen.y).astype(np.float32)
+    records = record(
+        model,
+        list(plans),
+        splits.calibration,
+        limit=limit,
+        pairs=config.capture.pairs,
+        sensitivity=config.capture.sensitivity,
+    )
     norms = find_sites(model)
     body = {
         "seed": config.seed,
         "images": limit,
         "split": "calibration",
         "pairs": config.capture.pairs,
+        "sensitivity": config.capture.sensitivity,
         "sites": {site: describe(records[site], plan, norms[site], config) for site, plan in plans.items()},
         "kept": kept,
     }
-    write_npz(run.captures, arrays)
+    write_npz(run.captures, _arrays(records))
     write_json(run.capture_stats, body)
 
 

@@ -16,6 +16,11 @@ def _power(base: Tensor, exponent: int) -> Tensor:
     return torch.pow(base, exponent)
 
 
+def _floor(value: Tensor) -> Tensor:
+    """Floor with the gradient of the identity: a staircase is trained as the line that it follows."""
+    return value + (torch.floor(value) - value).detach()
+
+
 TORCH_OPS: dict[str, Callable[..., Tensor]] = {
     "add": torch.add,
     "sub": torch.sub,
@@ -28,7 +33,7 @@ TORCH_OPS: dict[str, Callable[..., Tensor]] = {
     "abs": torch.abs,
     "relu": torch.relu,
     "square": torch.square,
-    "floor": torch.floor,
+    "floor": _floor,
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
     "erf": torch.erf,

@@ -14,16 +14,20 @@ from sw.model.scalar_norm import ScalarNorm
 from sw.model.sites import affine, channel_dim, find_sites, replace_module, unknown_site
 from sw.run_dir import RunDir, read_json
 
+TOKENS = ("cls_token", "dist_token", "reg_token", "register_tokens", "pos_embed")
+"""timm's names of the parameters that make a token the same in every image."""
+
 
 def swap(model: nn.Module, functions: Mapping[str, Mapping[str, Any]]) -> None:
     """Replace the LayerNorm of every site by its function, in place.
 
     LN(x) = gamma y + beta and y ~ scale f(x) + offset, so the new layer computes f(x) weight + bias with
-    weight = gamma scale and bias = beta + gamma offset.
+    weight = gamma scale and bias = beta + gamma offset. Where a function has exceptions at single codes,
+    the parameters that put tokens there are no longer trained, so that the exceptions stay right.
 
     Args:
         model: With LayerNorm at every site.
-        functions: Site -> ``expression``, ``scale``, ``offset``, as in ``functions.json``.
+        functions: Site -> ``expression``, ``scale``, ``offset``, ``realization``, as in ``functions.json``.
 
     Raises:
         InputError: A site is not in the model, or an expression is not a formula.
@@ -37,6 +41,11 @@ def swap(model: nn.Module, functions: Mapping[str, Mapping[str, Any]]) -> None:
         bias = beta + gamma * float(entry["offset"])
         layer = ScalarNorm(parse(str(entry["expression"])), weight, bias, channel_dim(norms[site]))
         replace_module(model, site, layer)
+    if any(entry.get("realization") == "exceptions" for entry in functions.values()):
+        for name in TOKENS:
+            parameter = getattr(model, name, None)
+            if isinstance(parameter, nn.Parameter):
+                parameter.requires_grad_(False)
 
 
 def read_chosen(run: RunDir) -> dict[str, dict[str, Any]]:

@@ -16,10 +16,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from gp.pictures import draw_sites
 from hw.synth import resource_table
 from sw.config import RunConfig, digest, from_dict
 from sw.ir.formats import IntArray
-from sw.report.figures import draw_sites
 from sw.run_dir import RunDir, file_digest, read_json, write_json, write_npz
 from sw.stage import Stage
 from sw.terminal import table_console
@@ -198,7 +198,7 @@ def _report(run: RunDir) -> None:
     summary = summarize(run)
     write_json(run.report / "summary.json", summary)
     write_npz(run.report / "predictions.npz", predictions(run))
-    draw_sites(run, run.report / "figures" / "sites.png")
+    draw_sites(run, run.captures, run.report / "figures" / "sites.png")
     show(summary, read_json(run.synth / "synth.json"), table_console())
     print(f"all figures: {run.report / 'summary.json'}, picture: {run.report / 'figures' / 'sites.png'}")
 

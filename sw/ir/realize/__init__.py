@@ -13,7 +13,7 @@ from sw.ir.expr import Expr
 from sw.ir.formats import FixedFormat
 from sw.ir.price import lut6
 from sw.ir.program import Program, dropping
-from sw.ir.realize import dataflow, pwl, requant, table, threshold
+from sw.ir.realize import dataflow, exceptions, pwl, requant, table, threshold
 from sw.ir.realize.target import NotApplicableError, Target
 
 KINDS: dict[str, Callable[[Target], Program]] = {
@@ -22,6 +22,7 @@ KINDS: dict[str, Callable[[Target], Program]] = {
     "half_table": table.plan_half,
     "threshold": threshold.plan,
     "pwl": pwl.plan,
+    "exceptions": exceptions.plan,
     "table": table.plan,
 }
 """Every kind; a new one is a file with a ``plan`` and a line here."""
@@ -75,11 +76,18 @@ def realize(
         raise InputError(f"kind of realisation must be auto or one of {', '.join(KINDS)}, not '{kind}'")
     target = Target.of(expr, input, output, max_ulp)
     if kind != "auto":
-        return _checked(kind, target)
+        return plan_kind(kind, target)
+    found = candidates(target, _hopeful(target))
+    return cheapest(found or candidates(target), target)
+
+
+def _hopeful(target: Target) -> Sequence[str]:
+    """The kinds of which one may be the cheapest, where that is plain from the map."""
+    codes, plain = exceptions.without_exceptions(target)
+    if len(target.map) > _TABLE_LIMIT and len(codes) and plain.idle_bits():
+        return ("exceptions",)
     lo, hi = target.coarser(target.idle_bits()).active_range()
-    if hi - lo < 1 << _TINY_BITS:
-        return cheapest(candidates(target, _TINY_KINDS), target)
-    return cheapest(candidates(target), target)
+    return _TINY_KINDS if hi - lo < 1 << _TINY_BITS else tuple(KINDS)
 
 
 def cheapest(found: list[Realization], target: Target) -> Realization:
@@ -108,14 +116,18 @@ def candidates(target: Target, kinds: Sequence[str] = tuple(KINDS)) -> list[Real
         if kind == "half_table" and (hi - lo) // 2 >= _TABLE_LIMIT:
             continue
         try:
-            found.append(_checked(kind, target))
+            found.append(plan_kind(kind, target))
         except NotApplicableError:
             continue
     return found
 
 
-def _checked(kind: str, target: Target) -> Realization:
-    """Plan one kind and measure its distance from the map on every code."""
+def plan_kind(kind: str, target: Target) -> Realization:
+    """One kind of a map, its distance from it measured on every code.
+
+    Raises:
+        NotApplicableError: The kind cannot do this map.
+    """
     program = _planned(kind, target)
     off = int(np.abs(interpret.table(program) - target.map).max())
     if off > target.max_ulp and kind != "operator":

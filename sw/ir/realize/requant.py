@@ -9,6 +9,7 @@ import numpy as np
 
 from sw.ir.build import Builder
 from sw.ir.csd import signed_digits, times
+from sw.ir.formats import IntArray
 from sw.ir.price import lut6
 from sw.ir.program import Program
 from sw.ir.realize.affine import saturated_line
@@ -81,7 +82,7 @@ def _truncated(target: Target, slope: Fraction) -> list[Program]:
 
 def _multipliers(target: Target, slope: Fraction) -> Iterator[tuple[int, int, int]]:
     """(M, B, s) for which floor((M x + B) / 2^s), clamped, lies within max_ulp of the map everywhere."""
-    codes, values = target.input.codes(), target.map
+    codes, values = _level_ends(target)
     low_end, high_end = int(values.min()), int(values.max())
     limit = target.input.width + _EXTRA_BITS
     for shift in range(limit + 1):
@@ -96,6 +97,16 @@ def _multipliers(target: Target, slope: Fraction) -> Iterator[tuple[int, int, in
             most = int(ceiling[values < high_end - target.max_ulp].min(initial=1 << 60))
             if least <= most and np.any(values != low_end):
                 yield multiplier, _roundest(least, most), shift
+
+
+def _level_ends(target: Target) -> tuple[IntArray, IntArray]:
+    """The first and the last code of every run of equal outputs, and its output.
+
+    A rising or falling line that is right there is right between.
+    """
+    changes = np.flatnonzero(np.diff(target.map))
+    ends = np.unique(np.concatenate([[0], changes, changes + 1, [len(target.map) - 1]]))
+    return ends + target.input.min_raw, target.map[ends]
 
 
 def _roundest(low: int, high: int) -> int:
