@@ -48,7 +48,7 @@ class RunDir:
 
     @property
     def captures(self) -> Path:
-        """``<site>_x`` and ``<site>_y``, float32 vectors of equal length."""
+        """``<site>_x`` and ``<site>_y``, float32 vectors of equal length; ``<site>_w`` weighs pairs."""
         return self.root / "captures.npz"
 
     @property

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import signal
 import socket
 import sys
 import threading
@@ -12,6 +13,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 import gp.cluster
+from gp.evolve import evolve_pairs
 from gp.parallel import run_all
 from sw.ir.errors import InputError
 from sw.stage import code_digest
@@ -100,6 +102,28 @@ def test_results_are_those_of_local_processes(work, address):
     assert collect(work.draw, range(4), workers=2) == here
     # All at once, two in every worker: a shared random would mix their draws.
     assert collect(work.draw, range(4), address) == here
+
+
+def kill_a_worker(cluster, after):
+    """SIGKILL to a worker's process as soon as a folder holds a file."""
+    wait_for(lambda: list(after.glob("*.json")), seconds=90)
+    os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+
+
+def test_evolution_is_the_same_here_and_on_a_cluster_that_loses_a_worker(cluster, address, tmp_path):
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(2, 1500))
+    x = np.exp(0.4 * rng.normal(size=y.shape)) * y
+    np.savez(tmp_path / "pairs.npz", a_x=x[0], a_y=y[0], b_x=x[1], b_y=y[1])
+    quick = {"in_width": 10, "out_width": 5, "generations": 1, "population": 20}
+    here = evolve_pairs(tmp_path / "pairs.npz", tmp_path / "here", jobs=1, **quick)
+    killer = threading.Thread(target=kill_a_worker, args=(cluster, tmp_path / "far" / "evolve"))
+    killer.start()
+    far = evolve_pairs(tmp_path / "pairs.npz", tmp_path / "far", scheduler=address, **quick)
+    killer.join()
+    assert far.functions.read_bytes() == here.functions.read_bytes()
+    for site in ("a", "b"):
+        assert far.program(site).read_bytes() == here.program(site).read_bytes()
 
 
 def test_no_jobs_is_no_work():

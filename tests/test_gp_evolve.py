@@ -181,10 +181,11 @@ def test_the_papers_prices_give_the_papers_fronts(tmp_path, price):
     assert all(e["price_lut6"] > 0 for e in front), "what it costs in hardware is told all the same"
 
 
-def test_workers_and_surroundings_do_not_change_the_result(evolved, tmp_path):
+@pytest.mark.parametrize("jobs", [2, 4])
+def test_workers_and_surroundings_do_not_change_the_result(evolved, tmp_path, jobs):
     pairs, run = evolved
     with seeded(77):
-        other = evolve_pairs(pairs, tmp_path, **(QUICK | {"jobs": 2}))
+        other = evolve_pairs(pairs, tmp_path, **(QUICK | {"jobs": jobs}))
     assert other.functions.read_bytes() == run.functions.read_bytes()
     for site in ("a", "b"):
         assert other.program(site).read_bytes() == run.program(site).read_bytes()
