@@ -76,20 +76,23 @@ class Cells:
             for error, drop in sorted(tried)[:DROPS_KEPT]:
                 for halvings in HALVINGS if self.affine != "none" else HALVINGS[:1]:
                     output_bits = self.output.width - halvings
-                    least = bits + output_bits * max(1.0, 2.0 ** (bits - _FREE_BITS))
+                    least = self._clamp(bits, drop) + output_bits * max(1.0, 2.0 ** (bits - _FREE_BITS))
                     draft = self._draft(core, bits, drop, halvings) if is_hopeful(least, error) else None
                     if draft is not None:
                         yield draft
 
+    def _clamp(self, bits: int, drop: int) -> int:
+        """LUTs of a clamp to so many bits at least; none where no upper bit is left to look at."""
+        return 0 if bits == self.input.width - drop else bits - 1
+
     def _drops(self, bits: int) -> range:
-        """The numbers of dropped bits for which 2^bits cells hold most pairs and are not mostly empty."""
+        """The numbers of dropped bits for which 2^bits cells hold most pairs, up to all codes."""
         size = np.abs(self.stats.index + self.input.min_raw)
         order = np.argsort(size)
         share = np.cumsum(self.stats.count[order]) / self.stats.count.sum()
-        inner = int(size[order][np.searchsorted(share, COVERED)])
-        least = max(0, inner.bit_length() - bits)
-        most = min(self.input.width - bits, int(size.max()).bit_length() + 1 - bits)
-        return range(least, max(least, most) + 1)
+        inner = int(size[order][min(len(order) - 1, int(np.searchsorted(share, COVERED)))])
+        least = max(0, inner.bit_length() + int(self.input.signed) - bits)
+        return range(min(least, self.input.width - bits), self.input.width - bits + 1)
 
     def _error(self, core: Expr, bits: int, drop: int) -> float:
         """1 - R^2 of the core at the cells' centres, not rounded; infinite where it cannot be used."""
@@ -103,7 +106,8 @@ class Cells:
         if form is None:
             return None
         codes = full.codes(evaluate(form, centres))
-        bound = 0.9 * table_lut6(tuple(np.roll(codes, -(len(codes) // 2)).tolist()), bits) + bits - 1
+        table = tuple(np.roll(codes, -(len(codes) // 2)).tolist())
+        bound = 0.9 * table_lut6(table, bits) + self._clamp(bits, drop)
         error = self._loss(self.output.to_real(codes), bits, drop)
         return Draft(self._in_cells(form, bits, drop), bound, error, "table")
 

@@ -26,7 +26,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from gp.parallel import ATTEMPTS
+from gp.parallel import ATTEMPTS, THREADS
 from sw.ir.errors import InputError
 from sw.stage import code_digest
 from sw.terminal import progress
@@ -264,7 +264,7 @@ def _start(end: int) -> subprocess.Popen[bytes]:
     Not of multiprocessing: dask's workers are daemons, which must not have children there.
     """
     code = f"from gp.cluster import _answer; _answer({end})"
-    variables = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    variables = os.environ | dict.fromkeys(THREADS, "1") | {"PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen([sys.executable, "-P", "-c", code], pass_fds=[end], env=variables)
 
 

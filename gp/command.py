@@ -53,7 +53,15 @@ def evolve(args: argparse.Namespace, run_stage: Callable[[argparse.Namespace], i
         if value is not None:
             raise InputError(f"{option} must come with --pairs; a run takes formats from its configuration")
     args.overrides += [f"evolve.{key}={value}" for key, value in _settings(args).items()]
+    if args.force:
+        _forget(open_run(args).root)
     return run_stage(args)
+
+
+def _forget(folder: Path) -> None:
+    """Remove what finished tasks left, so that they are done again."""
+    for path in (folder / "evolve").glob("*.json"):
+        path.unlink()
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -85,6 +93,8 @@ def _evolve_pairs(args: argparse.Namespace) -> int:
         raise InputError("evolve --pairs must be given a folder for its results, -o DIR")
     if args.overrides:
         raise InputError("--set must come with a CONFIG; evolve --pairs has options of its own")
+    if args.force:
+        _forget(args.folder)
     run = evolve_pairs(
         args.pairs,
         args.folder,

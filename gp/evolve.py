@@ -235,9 +235,8 @@ def _decide(
             archive.add(entry["price"], 1.0 - entry["train_r2"], entry)
     front = archive.items
     baselines = reference["baselines"] | shared
-    reached = [max(e["r2"], e["r2_fixed"]) for e in front]
-    ceiling = max([reference["ceiling"], *(b["r2"] for b in baselines.values()), *reached])
-    shares = [e["r2_fixed"] / ceiling for e in front]
+    ceiling = max(reference["ceiling"], *(b["r2"] for b in baselines.values()))
+    shares = [share(e["r2_fixed"], ceiling) for e in front]
     chosen = front[_choice(first.site, archive.points, shares, settings)]
     realized = first.pricer().realize(parse(chosen["expression"]))
     write_text(run.program(first.site), realized.program.to_json())
@@ -250,15 +249,20 @@ def _decide(
         "r2": chosen["r2"],
         "r2_fixed": chosen["r2_fixed"],
         "ceiling": ceiling,
-        "ratio": chosen["r2_fixed"] / ceiling,
+        "ratio": share(chosen["r2_fixed"], ceiling),
         "price_lut6": chosen["price_lut6"],
         "realization": chosen["realization"],
         "max_ulp": chosen["max_ulp"],
-        "baselines": {name: b | {"ratio": b["r2"] / ceiling} for name, b in baselines.items()},
+        "baselines": {name: b | {"ratio": share(b["r2"], ceiling)} for name, b in baselines.items()},
         "seed": chosen["seed"],
         "stopped_by": _stopped_by([result["stopped_by"] for _, result in results]),
-        "front": [e | {"ratio": share} for e, share in zip(front, shares, strict=True)],
+        "front": [e | {"ratio": ratio} for e, ratio in zip(front, shares, strict=True)],
     }
+
+
+def share(score: float, ceiling: float) -> float:
+    """R^2 as a share of the ceiling; 0 where nothing of y can be explained."""
+    return score / ceiling if ceiling > 0 else 0.0
 
 
 def _choice(site: str, points: Sequence[Point], shares: Sequence[float], settings: EvolveConfig) -> int:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from gp.ceiling import estimate_ceiling
 from gp.cells import Draft
-from gp.fitness import CodeStats, Split
+from gp.fitness import MIN_PAIRS, CodeStats, Split
 from gp.normalise import OutputRange
 from sw.ir.expr import Expr, X, const, evaluate, node
 from sw.ir.formats import FixedFormat, FloatArray, IntArray
@@ -26,6 +26,8 @@ MIN_SHARE = 5e-4
 """Share of the pairs that a code must have to become an exception."""
 MIN_DENSITY = 8.0
 """How many times as many pairs as the codes around it."""
+MOST_EXCEPTIONAL = 0.5
+"""Share of the pairs that exceptions may take."""
 _AROUND = 16
 MIN_AROUND = 4
 """Pairs around a code; where there are none, cells follow it as well."""
@@ -63,6 +65,8 @@ class Exceptions:
         gain = count / count.sum() * (mean_y - usual) ** 2 / variance
         found = np.flatnonzero(often & (around_count >= MIN_AROUND) & (gain > MIN_GAIN))
         found = found[np.argsort(-gain[found], kind="stable")][: max(NUM_TRIED)]
+        if np.sum(count[found]) > MOST_EXCEPTIONAL * count.sum():
+            found = found[:0]  # where few values are all there are, none is an exception
         return cls(input, found, mean_y[found], stats, without(stats, found))
 
     def is_regular(self, x: FloatArray) -> BoolArray:
@@ -80,7 +84,8 @@ class Exceptions:
             index = self.index[:num]
             expr = base.expr
             for at, height in zip(index.tolist(), (wanted[:num] - codes[index]).tolist(), strict=True):
-                expr = _with_exception(expr, self.input, at + self.input.min_raw, height, output)
+                if height:
+                    expr = _with_exception(expr, self.input, at + self.input.min_raw, height, output)
             values = codes.copy()
             values[index] = wanted[:num]
             real = output.to_real(values)
@@ -100,7 +105,7 @@ def ceiling_beside(split: Split, input: FixedFormat) -> float:
     frequent = _is_frequent(count, _moving_sum(count) - count)
     code, held_code = (input.quantize(x) - input.min_raw for x in (split.x, split.held_x))
     rest, held_rest = ~frequent[code], ~frequent[held_code]
-    if rest.all() or not held_rest.any():
+    if rest.all() or min(rest.sum(), held_rest.sum()) < MIN_PAIRS or np.ptp(split.y[rest]) == 0:
         return estimate_ceiling(split)
     regular = Split(
         split.x[rest],
@@ -113,11 +118,12 @@ def ceiling_beside(split: Split, input: FixedFormat) -> float:
     predicted = sum_y[held_code] / np.maximum(count[held_code], 1e-300)
     error = np.where(held_rest, 0.0, split.held_w * (split.held_y - predicted) ** 2).sum()
     error += (1.0 - estimate_ceiling(regular)) * _spread(regular.held_y, regular.held_w)
-    return 1.0 - float(error) / _spread(split.held_y, split.held_w)
+    total = _spread(split.held_y, split.held_w)
+    return 1.0 - float(error) / total if total > 0 else 0.0
 
 
 def _spread(y: FloatArray, w: FloatArray) -> float:
-    return float(w @ (y - w @ y / w.sum()) ** 2)
+    return float(np.sum(w * (y - np.sum(w * y) / w.sum()) ** 2))
 
 
 def _is_frequent(count: FloatArray, around: FloatArray) -> BoolArray:

@@ -223,14 +223,14 @@ class CodeStats:
             return 1.0, 0.0
         v = table[self.index]
         if affine == "scale":
-            square = float(self.count @ (v * v))
-            return (float(v @ self.sum_y) / square if square > 0 else 0.0), 0.0
+            square = _dot(self.count, v * v)
+            return (_dot(v, self.sum_y) / square if square > 0 else 0.0), 0.0
         num = self.count.sum()
-        mean_v, mean_y = self.count @ v / num, self.sum_y.sum() / num
-        square = float(self.count @ (v - mean_v) ** 2)
+        mean_v, mean_y = _dot(self.count, v) / num, self.sum_y.sum() / num
+        square = _dot(self.count, (v - mean_v) ** 2)
         if square <= 0:
             return 0.0, float(mean_y)
-        scale = float((v - mean_v) @ (self.sum_y - self.count * mean_y)) / square
+        scale = _dot(v - mean_v, self.sum_y - self.count * mean_y) / square
         return scale, float(mean_y - scale * mean_v)
 
     def r2(self, table: FloatArray, scale: float, offset: float) -> float:
@@ -239,6 +239,11 @@ class CodeStats:
         error = self.sum_yy - 2 * float(v @ self.sum_y) + float(self.count @ (v * v))
         total = self.sum_yy - float(self.sum_y.sum()) ** 2 / float(self.count.sum())
         return 1.0 - error / total if total > 0 else 0.0
+
+
+def _dot(a: FloatArray, b: FloatArray) -> float:
+    """Not BLAS, whose sums of long vectors depend on how many threads it has."""
+    return float(np.sum(a * b))
 
 
 def r2(y: FloatArray, predicted: FloatArray, weight: FloatArray | None = None) -> float:

@@ -26,7 +26,7 @@ _MOST_PAIRS = 200_000
 """Pairs that a density is drawn from."""
 _LEAST_GAP = 1e-4
 """Where the axis of distances from the ceiling ends."""
-_MARKS = {"clip": "s", "scaled_dyt": "^", "derf": "v", "linear": "x", "dyt": "d", "homogeneous": "o"}
+_MARKS = {"clip": "s", "scaled_dyt": "^", "derf": "v", "linear": "x", "dyt": "d"}
 """Baselines in the picture of a front, and how they are marked."""
 
 Entry = Mapping[str, Any]
@@ -56,7 +56,8 @@ def draw_site(run: RunDir, pairs: Path, site: str, entry: Entry, path: Path) -> 
     figure = Figure(figsize=(11.0, 4.2), layout="constrained", dpi=110)
     left, right = figure.subplots(1, 2)
     _density(left, run, pairs, site, entry, show_dyt=True)
-    left.set_title(f"{site}: {entry['expression']}"[:90], fontsize=8)
+    text = str(entry["expression"])
+    left.set_title(f"{site}: {text[:70]}{' ...' if len(text) > 70 else ''}", fontsize=8)
     left.set(xlabel="x", ylabel="y")
     left.legend(loc="upper left", fontsize=8, framealpha=0.9)
     _front(right, entry)
@@ -92,7 +93,8 @@ def _front(panel: Axes, entry: Entry) -> None:
     """The front and the baselines that have hardware: LUT6 against 1 - R^2 / ceiling, on log axes."""
 
     def gap(item: Entry) -> float:
-        return max(1.0 - float(item["r2_fixed"]) / float(entry["ceiling"]), _LEAST_GAP)
+        ceiling = float(entry["ceiling"])
+        return max(1.0 - float(item["r2_fixed"]) / ceiling, _LEAST_GAP) if ceiling > 0 else 1.0
 
     front = sorted(entry["front"], key=lambda e: float(e["price_lut6"]))
     panel.step(
@@ -113,7 +115,7 @@ def _front(panel: Axes, entry: Entry) -> None:
     panel.set(xscale="log", xlabel="LUT6 a lane")
     panel.set(yscale="log", ylabel="1 - R² / ceiling (integer map, held-out pairs)")
     panel.grid(visible=True, which="both", lw=0.3)
-    panel.legend(loc="upper right", fontsize=8)
+    panel.legend(loc="lower left", fontsize=8, framealpha=0.9)
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -40,7 +40,7 @@ IRRELEVANT = ("jobs", "scheduler", "seeds", "choose", "price_budget", "ratio")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """What one worker needs to know; everything but ``pairs`` and ``index`` decides the result."""
+    """What one worker needs to know; everything but where ``pairs`` lie decides the result."""
 
     site: str
     index: int
@@ -77,10 +77,12 @@ class Task:
         formats = FixedFormat.parse(self.input), FixedFormat.parse(self.output)
         return Pricer(*formats, self.kind, self.max_ulp, self.settings.price)
 
-    def lowering(self, split: Split) -> Lowering:
-        """An empty front for these pairs."""
+    def lowering(self, split: Split, affine: str | None = None) -> Lowering:
+        """An empty front for these pairs; what folds is as the settings say, or ``affine``."""
         settings = self.settings
-        return Lowering(self.pricer(), split, csd_digits=settings.csd_digits, affine=settings.affine)
+        return Lowering(
+            self.pricer(), split, csd_digits=settings.csd_digits, affine=affine or settings.affine
+        )
 
 
 def read_split(task: Task) -> Split:
@@ -171,15 +173,15 @@ class _Watch:
     ) -> None:
         self._lowering, self._settings = lowering, settings
         self._variance, self._explained, self._unit = variance, explained, unit
-        self._offered: set[int] = set()
+        self._offered: set[Candidate] = set()
         self._areas: list[float] = []
 
     def __call__(self, front: Sequence[Candidate]) -> str:
         points = [(c.price, c.fit.loss / self._variance) for c in front]
         for index in significant(points, MIN_CORE_GAIN):
             candidate = front[index]
-            if id(candidate) not in self._offered:
-                self._offered.add(id(candidate))
+            if candidate not in self._offered:
+                self._offered.add(candidate)
                 self._lowering.offer(substitute(to_expr(candidate.tree), self._unit))
         self._areas.append(self._lowering.area)
         if 1.0 - self._lowering.best_error >= self._settings.stop_ratio * self._explained:
@@ -223,8 +225,8 @@ def form_json(form: Fitted) -> dict[str, Any]:
 
 
 def describe_form(task: Task, split: Split, form: Fitted) -> dict[str, Any]:
-    """A fitted known form: in float64, and what the best and the cheapest hardware of it are."""
-    lowering = task.lowering(split)
+    """A fitted known form: in float64, and the most accurate hardware of it, on all bits of x."""
+    lowering = task.lowering(split, affine="none" if form.name == "dyt" else None)
     lowering.offer_whole([form.expr])
     body = form_json(form)
     front = lowering.front()

@@ -76,7 +76,7 @@ def test_only_hopeful_cells_are_made():
 
     assert list(cells().drafts(parse("tanh(x)"), none)) == []
     assert len(seen) == 5 * 2 * 3
-    assert min(price for price, _ in seen) == 4 + 6
+    assert min(price for price, _ in seen) == 3 + 6
 
 
 @pytest.mark.parametrize("core", ["1", "log(x)", "x*0"])

@@ -29,6 +29,7 @@ APPLIES = {
     ("abs(x)", "s4.0", "s4.0"): {"operator", "half_table", "pwl", "table"},
     ("-x", "s4.0", "s4.0"): EVERY,  # -(-8) saturates to 7
     ("0.25", "s8.0", "s8.5"): EVERY,
+    ("floor(x)", "s8.-3", "s8.-3"): EVERY - {"requant"},
     ("2*tanh(0.25*(clip(floor(4*x), -16, 15) + 0.5))", "s16.11", "s8.5"): {
         *("operator", "threshold", "pwl", "table"),
     },
@@ -87,6 +88,12 @@ def test_few_cells_of_x_cost_a_clamp_and_a_lut_a_bit(bits):
     assert [i.op for i in made.program.instrs] == [Op.INPUT, Op.SHR, Op.CLAMP, Op.LOW, Op.LOOKUP]
     assert len(made.program.tables[0]) == 1 << bits
     assert made.lut6 <= 1 + bits + 2 + 8
+
+
+@pytest.mark.parametrize("text", ["0.5*x", "clip(0.5*x, -1, 1)"])
+def test_a_line_of_few_steps_is_no_list_of_exceptions(text):
+    made = realize(parse(text), S("s16.4"), S("s6.4"))
+    assert made.lut6 == min(c.lut6 for c in candidates(Target.of(parse(text), S("s16.4"), S("s6.4"))))
 
 
 def with_spikes(*codes):

@@ -129,7 +129,7 @@ class EvolveConfig:
     ratio: float = 0.99
     """Share of the ceiling where ``choose`` is ``ratio``: the cheapest function that reaches it."""
     budget_s: float = 0.0
-    """Wall-clock cap a site in seconds, checked between generations; 0: none."""
+    """Wall-clock cap of a site's searches in seconds, checked between generations; 0: none."""
     jobs: int = 0
     """Worker processes; 0: one a core."""
     scheduler: str = ""

@@ -35,6 +35,9 @@ _TINY_BITS = 6
 _TINY_KINDS = ("requant", "table")
 """All that is tried where so few bits decide: a table is then one LUT an output bit."""
 
+_WIDE_CELL_BITS = 3
+"""Exceptions among cells this wide are made by nothing else; a line has them among short steps."""
+
 _TABLE_LIMIT = 1 << 12
 """Entries beyond which a plain table is never the cheapest and is only made when asked for."""
 
@@ -84,8 +87,8 @@ def realize(
 def _hopeful(target: Target) -> Sequence[str]:
     """The kinds of which one may be the cheapest, where that is plain from the map."""
     codes, plain = exceptions.without_exceptions(target)
-    if len(target.map) > _TABLE_LIMIT and len(codes) and plain.idle_bits():
-        return ("exceptions",)
+    if len(target.map) > _TABLE_LIMIT and len(codes) and plain.idle_bits() >= _WIDE_CELL_BITS:
+        return ("requant", "exceptions")
     lo, hi = target.coarser(target.idle_bits()).active_range()
     return _TINY_KINDS if hi - lo < 1 << _TINY_BITS else tuple(KINDS)
 

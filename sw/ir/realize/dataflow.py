@@ -102,7 +102,7 @@ class _Nodes:
             "pow": self._pow,
             "neg": lambda p: Fixed(self.b.neg(p.wire), p.frac),
             "abs": lambda p: Fixed(self.b.abs(p.wire), p.frac),
-            "floor": lambda p: Fixed(self.b.shr(p.wire, p.frac), 0),
+            "floor": lambda p: p if p.frac <= 0 else Fixed(self.b.shr(p.wire, p.frac), 0),
             "relu": lambda p: Fixed(self.b.max(p.wire, self.b.const(0)), p.frac),
             "clip": self._clip,
         }
