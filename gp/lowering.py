@@ -13,7 +13,7 @@ from gp.clamps import clamp_drafts
 from gp.cost import Pricer
 from gp.exceptions import Exceptions
 from gp.fitness import CodeStats, Split, bin_pairs
-from gp.front import Archive, significant
+from gp.front import Archive, Item, significant
 from gp.normalise import Normaliser
 from gp.rewrite import negated
 from sw.ir.errors import InputError
@@ -100,21 +100,15 @@ class Lowering:
                 error = 1.0 - self._stats.r2(codes, *self._stats.fit(codes, self._affine))
                 draft = Draft(form, GUESS_SHARE * self._pricer.bound(form), error)
                 drafts.add(draft.bound, draft.error, draft)
-        kept = [drafts.items[i] for i in significant(drafts.points, MIN_GAIN)]
-        if len(kept) > MAX_PRICED:
-            kept = [kept[round(i)] for i in np.linspace(0, len(kept) - 1, MAX_PRICED)]
-        self._admit(kept)
+        self._admit(_thinned(drafts))
 
     def front(self) -> list[Priced]:
         """The functions that each gain enough over the next cheaper one, in their cheapest realisation.
 
         In rising price, ``MAX_PRICED`` at most.
         """
-        kept = [self._front.items[i] for i in significant(self._front.points, MIN_GAIN)]
-        if len(kept) > MAX_PRICED:
-            kept = [kept[round(i)] for i in np.linspace(0, len(kept) - 1, MAX_PRICED)]
         final: Archive[Priced] = Archive()
-        for priced in kept:
+        for priced in _thinned(self._front):
             try:
                 made = self._priced(priced.expr, self._pricer.realize(priced.expr))
             except InputError:
@@ -192,3 +186,11 @@ class Lowering:
         scale, offset = self._stats.fit(codes, self._affine)
         error = 1.0 - self._stats.r2(codes, scale, offset)
         return Priced(expr, realization, scale, offset, self._pricer.price(expr, realization), error)
+
+
+def _thinned(archive: Archive[Item]) -> list[Item]:
+    """The items that gain enough over the next cheaper one; of too many the ends, and evenly between."""
+    kept = [archive.items[i] for i in significant(archive.points, MIN_GAIN)]
+    if len(kept) <= MAX_PRICED:
+        return kept
+    return [kept[round(i)] for i in np.linspace(0, len(kept) - 1, MAX_PRICED)]
