@@ -21,10 +21,14 @@ from sw.ir.expr import Expr, const, evaluate, node
 from sw.ir.interpret import table
 from sw.ir.realize import Realization
 
-MAX_PRICED = 24
+MAX_PRICED = 48
 """Functions of a front that are kept."""
-MIN_GAIN = 2e-4
+MIN_GAIN = 2e-5
 """R^2 that a function must gain over the next cheaper one to be kept."""
+HOPEFUL_GAIN = 2e-4
+"""R^2 that a function of few cells must promise while a search goes on, when time is short."""
+NEAR = 0.8
+"""Exceptions are tried beside a function that is on the front at so much of its price."""
 GUESS_SHARE = 0.4
 """No map costs less than this share of the guess at its formula's price, but for bare lines."""
 HORIZON = 64.0
@@ -81,15 +85,15 @@ class Lowering:
     def offer_clamps(self) -> None:
         """Try the bare clamps; where scale and offset cannot fold there are none."""
         if self._affine == "free":
-            self._admit(clamp_drafts(self._pricer.input, self._output, self._stats))
+            self._admit(clamp_drafts(self._pricer.input, self._output, self._stats), MIN_GAIN)
 
     def offer(self, core: Expr) -> None:
         """Try a core in a few cells of x."""
         placed = self._placed(core)
         if placed is not None:
-            self._admit(self._cells.drafts(placed, self._is_hopeful))
+            self._admit(self._cells.drafts(placed, self._is_hopeful), HOPEFUL_GAIN)
             if len(self.exceptions.index) and self._affine == "free":
-                self._admit(list(self._exceptional(placed)))
+                self._admit(list(self._exceptional(placed)), HOPEFUL_GAIN)
 
     def offer_whole(self, cores: Iterable[Expr]) -> None:
         """Try cores on all bits of x, with constants of few signed digits."""
@@ -100,7 +104,7 @@ class Lowering:
                 error = 1.0 - self._stats.r2(codes, *self._stats.fit(codes, self._affine))
                 draft = Draft(form, GUESS_SHARE * self._pricer.bound(form), error)
                 drafts.add(draft.bound, draft.error, draft)
-        self._admit(_thinned(drafts))
+        self._admit(_thinned(drafts), MIN_GAIN)
 
     def front(self) -> list[Priced]:
         """The functions that each gain enough over the next cheaper one, in their cheapest realisation.
@@ -152,19 +156,26 @@ class Lowering:
 
     def _exceptional(self, core: Expr) -> Iterator[Draft]:
         """Functions that follow a core but for exceptions, if it is among the best at the other pairs."""
-        for base in self._regular.drafts(core, self._regular_front.accepts):
-            if self._regular_front.add(base.bound, base.error, None):
+        for base in self._regular.drafts(core, self._is_near):
+            if self._is_near(base.bound, base.error):
+                self._regular_front.add(base.bound, base.error, None)
                 yield from self.exceptions.drafts(base, self._output)
 
-    def _is_hopeful(self, price: float, error: float) -> bool:
-        return self._pricer.by != "lut6" or self._front.accepts(price, error + MIN_GAIN / 10)
+    def _is_near(self, price: float, error: float) -> bool:
+        return self._regular_front.accepts(NEAR * price, error)
 
-    def _admit(self, drafts: Iterable[Draft]) -> None:
-        """Realise the drafts that would come on the front even at their bound, the most hopeful first."""
+    def _is_hopeful(self, price: float, error: float) -> bool:
+        return self._pricer.by != "lut6" or self._front.accepts(price, error + HOPEFUL_GAIN / 10)
+
+    def _admit(self, drafts: Iterable[Draft], gain: float) -> None:
+        """Realise the drafts that would come on the front at their bound, half of ``gain`` allowed for.
+
+        The most accurate come first.
+        """
         by_formula = self._pricer.by != "lut6"
         for draft in sorted(drafts, key=lambda d: (d.error, d.bound)):
             bound = self._pricer.bound(draft.expr) if by_formula else draft.bound
-            if not self._front.accepts(bound, draft.error + MIN_GAIN / 2):
+            if not self._front.accepts(bound, draft.error + gain / 2):
                 continue
             try:
                 self._add(draft.expr, self._realized(draft))

@@ -103,6 +103,7 @@ def run_task(task: Task) -> dict[str, Any]:
     split = read_split(task)
     lowering = task.lowering(split)
     result: dict[str, Any] = {"digest": task.digest()}
+    lowering.offer_clamps()
     known = fit_forms(split) if task.index == 0 else {}
     found = evolve_site(task, split, lowering, [form.expr for form in known.values()])
     if task.index == 0:
@@ -125,7 +126,7 @@ def run_task(task: Task) -> dict[str, Any]:
 
 
 def evolve_site(task: Task, split: Split, lowering: Lowering, known: Sequence[Expr]) -> Found:
-    """Everything that a task does to fill a front: clamps, known forms, then the search.
+    """Everything that a task does to fill a front of bare clamps: known forms, then the search.
 
     The search sees u = x * 2^-exponent, whose mean magnitude is about 1. A core that improves its front is
     lowered at once, so that the front of hardware functions decides when to stop.
@@ -137,7 +138,6 @@ def evolve_site(task: Task, split: Split, lowering: Lowering, known: Sequence[Ex
     regular = lowering.exceptions.is_regular(split.x)
     x, y, w = (values[regular] for values in (split.x, split.y, split.w))
     target = bin_pairs(x * scale, y, w, growth_penalty=settings.growth_penalty)
-    lowering.offer_clamps()
     for expr in known:
         lowering.offer(expr)
     explained = 1.0 - target.noise * w.sum() / split.w.sum() / lowering.variance

@@ -55,6 +55,7 @@ def ours(job: Job) -> dict[str, Any]:
     with variants.applied(variant):
         wall, cpu = time.monotonic(), time.process_time()
         lowering = judge.lowering()
+        lowering.offer_clamps()
         known = {} if variant in variants.NO_FORMS else fit_forms(site.split)
         found = evolve_site(task, site.split, lowering, [form.expr for form in known.values()])
         lowering.front()
