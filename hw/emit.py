@@ -13,7 +13,6 @@ import numpy as np
 from amaranth.back import verilog
 
 from hw.pipeline import Unit
-from hw.schedule import plan
 from hw.streams import PORTS, check_lanes
 from sw.ir import interpret
 from sw.ir.errors import InputError
@@ -22,6 +21,7 @@ from sw.ir.parse import parse
 from sw.ir.program import Program
 from sw.ir.realize import realize
 from sw.ir.realize.target import NotApplicableError
+from sw.ir.schedule import plan
 from sw.run_dir import RunDir, atomic, keep_only, make_folder, read_json, unit_name, write_json, write_text
 from sw.stage import Stage
 from sw.terminal import progress

@@ -95,7 +95,7 @@ def resources(
             yosys.run("-q", "unit.ys", cwd=folder)
             stats = [json.loads((folder / f"{number}.json").read_text()) for number in range(len(tops))]
         return {
-            top: _counted(stat["design"]["num_cells_by_type"], family)
+            top: count_cells(stat["design"]["num_cells_by_type"], family)
             for top, stat in zip(tops, stats, strict=True)
         }
 
@@ -153,7 +153,8 @@ def _cached(cache: Path, key: Sequence[Any], compute: Callable[[], Any]) -> Any:
     return read_json(path)
 
 
-def _counted(cells: Mapping[str, int], family: str) -> dict[str, int]:
+def count_cells(cells: Mapping[str, int], family: str) -> dict[str, int]:
+    """Cells of a netlist by kind of resource."""
     counts = dict.fromkeys(CELLS[family], 0)
     for cell, number in cells.items():
         for kind, patterns in CELLS[family].items():

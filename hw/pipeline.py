@@ -9,11 +9,11 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.schedule import Schedule
 from hw.streams import AxiStream, lane_bits, split_lanes
 from sw.ir.formats import FixedFormat
 from sw.ir.forms import is_constant, joined, reads
 from sw.ir.program import Instr, Op, Program
+from sw.ir.schedule import Schedule
 
 
 class Datapath(wiring.Component):
@@ -41,6 +41,7 @@ class Datapath(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         instrs = self.program.instrs
+        blocks = self.schedule.blocks
         held: list[list[Value]] = []
         moves: list[tuple[Signal, Value]] = []
 
@@ -60,13 +61,21 @@ class Datapath(wiring.Component):
         for index, instr in enumerate(instrs):
             wire = Signal(wire_shape(instr), name=f"w{index}_{instr.op.value}")
             held.append([wire])
-            if index in needed and not is_constant(instr):
+            if index in blocks:
+                address = at(instr.args[0], self.schedule.stages[index])
+                held[index].append(self._block(m, index, address))
+            elif index in needed and not is_constant(instr):
                 args = [at(arg, self.schedule.stages[index]) for arg in joined(instrs, index) or instr.args]
                 m.d.comb += wire.eq(self._value(m, index, args))
         m.d.comb += self.y.eq(at(len(instrs) - 1, self.schedule.latency_cycles))
         with m.If(self.enable):
             m.d.sync += [register.eq(source) for register, source in moves]
         return m
+
+    def _block(self, m: Module, index: int, address: Value) -> Value:
+        """Look-up in a block memory; its answer is there in the stage after."""
+        content = self.program.tables[self.program.instrs[index].params[0]]
+        return _read(m, index, address, content, enable=self.enable)
 
     def _value(self, m: Module, index: int, args: Sequence[Value]) -> Value:
         instr = self.program.instrs[index]
@@ -89,7 +98,7 @@ class Unit(wiring.Component):
 
     Args:
         program: What every lane computes.
-        schedule: Stages of its instructions, as ``hw.schedule.plan`` makes them.
+        schedule: Stages of its instructions, as ``sw.ir.schedule.plan`` makes them.
         lanes: Codes a beat, 1..64.
 
     Members:
@@ -153,13 +162,20 @@ def wire_shape(instr: Instr) -> Shape:
     return Shape(instr.width, instr.signed)
 
 
-def _read(m: Module, index: int, address: Value, content: Sequence[int]) -> Value:
-    """Combinational look-up in a read-only memory."""
+def _read(
+    m: Module, index: int, address: Value, content: Sequence[int], *, enable: Value | None = None
+) -> Value:
+    """Look-up in a read-only memory: combinational, or with ``enable`` from a block memory, a cycle later."""
     low, high = min(content), max(content)
     shape = wire_shape(Instr(Op.CONST, (), (0,), low, high))
-    memory = Memory(shape=shape, depth=len(content), init=content)
+    style = {} if enable is None else {"ram_style": "block", "syn_ramstyle": "block_ram"}
+    memory = Memory(shape=shape, depth=len(content), init=content, attrs=style)
     m.submodules[f"table{index}"] = memory
-    port = memory.read_port(domain="comb")
+    if enable is None:
+        port = memory.read_port(domain="comb")
+    else:
+        port = memory.read_port(domain="sync")
+        m.d.comb += port.en.eq(enable)
     m.d.comb += port.addr.eq(address)
     return port.data
 

@@ -10,12 +10,12 @@ from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from hw.pipeline import OPERATIONS, Unit
-from hw.schedule import plan
 from hw.streams import lane_bits
 from sw.ir import interpret
 from sw.ir.build import Builder, Wire
 from sw.ir.formats import FixedFormat
 from sw.ir.program import Instr, Op, Program
+from sw.ir.schedule import plan
 
 Pattern = Callable[[int], bool]
 

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from hw.schedule import REGISTER_NS, delay_ns, plan
 from sw.ir.build import Builder
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
 from sw.ir.forms import is_constant
 from sw.ir.program import Op, Program
+from sw.ir.schedule import REGISTER_NS, RESOLUTION_NS, delay_ns, plan, plan_latency
 
 CLOCKS = (20.0, 100.0, 200.0, 400.0, 1500.0)
 
@@ -125,3 +125,27 @@ def test_a_constant_program_has_one_stage() -> None:
 def test_a_clock_out_of_range_is_refused(fmax_mhz: float) -> None:
     with pytest.raises(InputError, match=r"^fmax must be above 0 and at most 2000 MHz, not "):
         plan(random_program(0), fmax_mhz)
+
+
+@pytest.mark.parametrize("latency", [1, 2, 3, 5, 9])
+def test_a_given_latency_is_kept_and_its_slowest_stage_is_as_fast_as_any_clock_allows(latency: int) -> None:
+    for program in programs():
+        made = plan_latency(program, latency)
+        assert made.latency_cycles == latency
+        assert made.stages[-1] < latency
+        faster = plan(program, 1000 / (made.period_ns - 2 * RESOLUTION_NS))
+        slowest = max(delay_ns(program.instrs, index) for index in range(len(program.instrs)))
+        assert faster.latency_cycles > latency or made.period_ns <= slowest + REGISTER_NS + RESOLUTION_NS
+
+
+def test_the_period_is_that_of_the_slowest_stage() -> None:
+    for program in programs():
+        made = plan(program, 200.0)
+        longest = max(max(arrivals) for arrivals in stage_delays(program, made.stages).values())
+        assert made.period_ns == pytest.approx(longest + REGISTER_NS)
+
+
+@pytest.mark.parametrize("latency", [0, -1, 65])
+def test_a_latency_out_of_range_is_refused(latency: int) -> None:
+    with pytest.raises(InputError, match=f"latency must be 1..64 cycles, not {latency}"):
+        plan_latency(programs()[0], latency)

@@ -26,7 +26,15 @@ TABLE_BIT_NS = 0.68
 """One more address bit of a table, beyond the four of a LUT."""
 REGISTER_NS = 1.2
 """Clock to output, set-up, and the wire to the first LUT."""
+BLOCK_NS = 4.5
+"""Clock to output of a block memory, beyond that of a register."""
+BLOCK_SETUP_NS = 0.4
+MIN_BLOCK_ENTRIES = 512
+"""Smaller tables stay in LUTs."""
 MAX_MHZ = 2000.0
+MAX_LATENCY = 64
+RESOLUTION_NS = 0.005
+"""To which the period of a schedule of given latency is found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +46,64 @@ class Schedule:
             instruction is before one that it reads.
         latency_cycles: Number of register stages, at least 1; the last one holds the result.
         register_bits: Flip-flops of one lane's data path, without stream control.
+        period_ns: What the delay model says of the slowest stage, its register included.
+        blocks: Look-ups from block memory, whose register after their stage is inside the memory.
     """
 
     stages: tuple[int, ...]
     latency_cycles: int
     register_bits: int
+    period_ns: float
+    blocks: frozenset[int] = frozenset()
 
 
-def plan(program: Program, fmax_mhz: float) -> Schedule:
+def plan(program: Program, fmax_mhz: float, *, block_memory: bool = False) -> Schedule:
     """Schedule a program so that, by the delay model, every stage fits one period of the clock.
 
     An operation that exceeds a period by itself gets a stage of its own: the model then promises less
-    than ``fmax_mhz``, and synthesis tells what is reached.
+    than ``fmax_mhz``, and synthesis tells what is reached. ``block_memory`` takes large tables from block
+    memory, which answers in the stage after.
 
     Raises:
         InputError: ``fmax_mhz`` is not within (0, 2000].
     """
     if not 0 < fmax_mhz <= MAX_MHZ:
         raise InputError(f"fmax must be above 0 and at most {MAX_MHZ:g} MHz, not {fmax_mhz!r}")
-    graph = _Graph(program.instrs, 1000.0 / fmax_mhz - REGISTER_NS)
-    stages = graph.earliest()
-    latency = stages[-1] + 1
-    stages = graph.fewer_registers(stages, latency)
-    return Schedule(tuple(stages), latency, graph.register_bits(stages, latency))
+    blocks = block_tables(program) if block_memory else frozenset()
+    graph = _Graph(program.instrs, 1000.0 / fmax_mhz - REGISTER_NS, blocks)
+    return graph.schedule(graph.earliest()[-1] + 1)
+
+
+def plan_latency(program: Program, latency_cycles: int, *, block_memory: bool = False) -> Schedule:
+    """Schedule a program in a given number of stages, the slowest one as fast as the delay model allows.
+
+    Raises:
+        InputError: ``latency_cycles`` is not within 1..64.
+    """
+    if not 1 <= latency_cycles <= MAX_LATENCY:
+        raise InputError(f"latency must be 1..{MAX_LATENCY} cycles, not {latency_cycles!r}")
+    blocks = block_tables(program) if block_memory else frozenset()
+    graph = _Graph(program.instrs, math.inf, blocks)
+    if graph.earliest()[-1] >= latency_cycles:
+        raise InputError(f"latency must be {graph.earliest()[-1] + 1} or more with block memory")
+    low, high = max(graph.costs), sum(graph.costs)
+    while high - low > RESOLUTION_NS:
+        graph.budget_ns = (low + high) / 2
+        fits = graph.earliest()[-1] < latency_cycles
+        low, high = (low, graph.budget_ns) if fits else (graph.budget_ns, high)
+    graph.budget_ns = high
+    return graph.schedule(latency_cycles)
+
+
+def block_tables(program: Program) -> frozenset[int]:
+    """The look-ups whose tables are large enough for a block memory."""
+    return frozenset(
+        index
+        for index, instr in enumerate(program.instrs)
+        if instr.op is Op.LOOKUP
+        and not is_constant(instr)
+        and len(program.tables[instr.params[0]]) >= MIN_BLOCK_ENTRIES
+    )
 
 
 def delay_ns(instrs: Sequence[Instr], index: int) -> float:
@@ -117,36 +160,63 @@ def _tree(inputs: int) -> int:
 class _Graph:
     """The instructions with what they read and how long they take, against one period's budget."""
 
-    def __init__(self, instrs: Sequence[Instr], budget_ns: float) -> None:
+    def __init__(self, instrs: Sequence[Instr], budget_ns: float, blocks: frozenset[int]) -> None:
         self.instrs = instrs
         self.reads = reads(instrs)
-        self.costs = [delay_ns(instrs, index) for index in range(len(instrs))]
+        self.blocks = blocks
+        self.costs = [
+            BLOCK_SETUP_NS if index in blocks else delay_ns(instrs, index) for index in range(len(instrs))
+        ]
         self.budget_ns = budget_ns
+
+    def schedule(self, latency: int) -> Schedule:
+        """The earliest stages, moved within a latency that they fit to where registers are fewest."""
+        stages = self.fewer_registers(self.earliest(), latency)
+        bits, slowest = self.register_bits(stages, latency), max(self.arrivals(stages))
+        return Schedule(tuple(stages), latency, bits, slowest + REGISTER_NS, self.blocks)
+
+    def arrivals(self, stages: Sequence[int]) -> list[float]:
+        """How long after its stage's register each operation is done."""
+        done: list[float] = []
+        for index, cost in enumerate(self.costs):
+            done.append(self._start(index, stages[index], stages, done) + cost)
+        return done
 
     def earliest(self) -> list[int]:
         """Every operation in the first stage that has room for it."""
         stages: list[int] = []
-        arrivals: list[float] = []
+        done: list[float] = []
         for index, cost in enumerate(self.costs):
-            stage = max((stages[a] for a in self.reads[index]), default=0)
-            start = max((arrivals[a] for a in self.reads[index] if stages[a] == stage), default=0.0)
+            stage = self._least(index, stages)
+            start = self._start(index, stage, stages, done)
             if start > 0 and cost > 0 and start + cost > self.budget_ns:
-                stage, start = stage + 1, 0.0
+                stage += 1
+                start = self._start(index, stage, stages, done)
             stages.append(stage)
-            arrivals.append(start + cost)
+            done.append(start + cost)
         return stages
 
     def fits(self, stages: Sequence[int]) -> bool:
         """Whether every stage keeps within the period, or starts with one operation that cannot."""
-        arrivals: list[float] = []
+        done: list[float] = []
         for index, cost in enumerate(self.costs):
-            if any(stages[a] > stages[index] for a in self.reads[index]):
+            if stages[index] < self._least(index, stages):
                 return False
-            start = max((arrivals[a] for a in self.reads[index] if stages[a] == stages[index]), default=0.0)
+            start = self._start(index, stages[index], stages, done)
             if start > 0 and cost > 0 and start + cost > self.budget_ns:
                 return False
-            arrivals.append(start + cost)
+            done.append(start + cost)
         return True
+
+    def _least(self, index: int, stages: Sequence[int]) -> int:
+        """The first stage that has all that an operation reads."""
+        return max((stages[a] + (a in self.blocks) for a in self.reads[index]), default=0)
+
+    def _start(self, index: int, stage: int, stages: Sequence[int], done: Sequence[float]) -> float:
+        """When, after its stage's register, an operation has all that it reads."""
+        at_once = [done[a] for a in self.reads[index] if stages[a] == stage and a not in self.blocks]
+        from_blocks = [BLOCK_NS for a in self.reads[index] if a in self.blocks and stages[a] + 1 == stage]
+        return max(at_once + from_blocks, default=0.0)
 
     def register_bits(self, stages: Sequence[int], latency: int) -> int:
         """Flip-flops that carry wires across stage borders to their last reader."""

@@ -1,0 +1,88 @@
+"""``make bench-cost``: synthesize random functions, fit what their features cost, test on other functions."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.cost_model.fit import PER_FAMILY, errors, fit, predict
+from benchmarks.cost_model.functions import Sample, samples
+from benchmarks.cost_model.measure import measure
+from sw.ir.features import features
+from sw.run_dir import write_json
+
+TEST_EVERY = 4
+"""Of so many functions one is kept for the test."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--functions", type=int, default=560)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/cost_model.json"))
+    parser.add_argument("--cache", type=Path, default=Path("build/cost_model"))
+    args = parser.parse_args()
+    found = [s for ulp in (0, 1) for s in samples(args.functions // 2, args.seed + ulp, max_ulp=ulp)]
+    counts, times = zip(*(_timed(s) for s in found), strict=True)
+    rows = np.array(counts)
+    is_test = np.array([s.number % TEST_EVERY == TEST_EVERY - 1 for s in found])
+    body = {
+        "functions": args.functions,
+        "realizations": len(found),
+        "fitted_on": int((~is_test).sum()),
+        "prediction_ms": float(np.median(times)),
+        "families": {},
+        "samples": [_describe(s) for s in found],
+    }
+    for family in PER_FAMILY:
+        luts = np.array([m["lut"] for m in measure(found, family, args.cache, jobs=args.jobs)], dtype=float)
+        costs = fit(rows[~is_test], luts[~is_test], family)
+        predicted = predict(rows, costs)
+        own = {
+            "costs": costs,
+            "fit": dataclasses.asdict(errors(predicted[~is_test], luts[~is_test])),
+            "test": dataclasses.asdict(errors(predicted[is_test], luts[is_test])),
+            "test_by_kind": _by_kind(found, is_test, predicted, luts),
+            "luts": luts.tolist(),
+            "predicted": predicted.round(1).tolist(),
+        }
+        body["families"][family] = own
+        print(family, own["costs"], own["fit"], own["test"], own["test_by_kind"], sep="\n  ")
+    write_json(args.out, body)
+
+
+def _timed(sample: Sample) -> tuple[np.ndarray, float]:
+    start = time.perf_counter()
+    counts = features(sample.realization.program)
+    return counts, 1e3 * (time.perf_counter() - start)
+
+
+def _describe(s: Sample) -> dict[str, object]:
+    return {
+        "expression": s.text,
+        "input": str(s.input),
+        "output": str(s.output),
+        "kind": s.realization.kind,
+        "max_ulp": s.realization.max_ulp,
+        "number": s.number,
+    }
+
+
+def _by_kind(
+    found: list[Sample], chosen: np.ndarray, predicted: np.ndarray, luts: np.ndarray
+) -> dict[str, dict[str, float]]:
+    kinds = np.array([s.realization.kind for s in found])
+    return {
+        str(kind): dataclasses.asdict(errors(predicted[which], luts[which]))
+        for kind in np.unique(kinds)
+        if (which := chosen & (kinds == kind)).any()
+    }
+
+
+if __name__ == "__main__":
+    main()
