@@ -1,4 +1,4 @@
-"""What Verilog costs: cells by Yosys for three FPGA families, clock by nextpnr for ECP5."""
+"""What Verilog costs: cells by Yosys for three FPGA families, clock by nextpnr for two of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hw.tools import NEXTPNR_ECP5, YOSYS
+from hw.tools import NEXTPNR_ECP5, NEXTPNR_ICE40, YOSYS, Tool
 from sw.run_dir import read_json, write_json
 
 FLOWS: dict[str, str] = {
@@ -57,7 +57,14 @@ CELLS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """Kind of resource -> names of its cells, as shell patterns, first match counts."""
 
-PNR_DEVICE = ("--25k", "--package", "CABGA381", "--speed", "6", "--out-of-context")
+DEVICES: dict[str, tuple[Tool, tuple[str, ...]]] = {
+    "ecp5": (NEXTPNR_ECP5, ("--25k", "--package", "CABGA381", "--speed", "6", "--out-of-context")),
+    "ice40": (NEXTPNR_ICE40, ("--hx8k", "--package", "ct256")),
+}
+"""Family -> place and route, and the device: LFE5U-25F of speed grade 6, iCE40 HX8K.
+
+Nothing free knows the timing of xc7 well enough.
+"""
 
 
 def resources(
@@ -80,7 +87,7 @@ def resources(
         ToolError: Yosys is missing, too old or fails.
     """
     yosys = YOSYS.require()
-    flow = FLOWS[family] if hard_blocks else _luts_only(family)
+    flow = FLOWS[family] if hard_blocks else luts_only(family)
     lines = ["read_verilog unit.v", "design -save source"]
     for number, top in enumerate(tops):
         lines += ["design -load source", f"{flow} -top {_escaped(top)}"]
@@ -99,23 +106,32 @@ def resources(
             for top, stat in zip(tops, stats, strict=True)
         }
 
-    return _cached(cache, ["resources", verilog, script, yosys.identifier, CELLS[family]], compute)
+    return cached(cache, ["resources", verilog, script, yosys.identifier, CELLS[family]], compute)
 
 
 def fmax_mhz(
-    verilog: str, top: str, buses: Mapping[str, int], *, target_mhz: float, seeds: int, cache: Path
+    verilog: str,
+    top: str,
+    buses: Mapping[str, int],
+    *,
+    target_mhz: float,
+    seeds: int,
+    cache: Path,
+    family: str = "ecp5",
 ) -> dict[str, Any]:
-    """Clock that place and route reaches on an ECP5 (LFE5U-25F, speed grade 6), register to register.
+    """Clock that place and route reaches, register to register.
 
     All ports get a register outside the unit, so that paths from and to them count.
 
     Args:
         verilog: Text with the unit.
         top: Its top module, with the ports of ``hw.streams``.
-        buses: Width in bits of ``s_axis_tdata`` and ``m_axis_tdata``.
+        buses: Width in bits of ``s_axis_tdata`` and ``m_axis_tdata``; on iCE40, which has a pin for every
+            bit, both together must stay below 200.
         target_mhz: Clock that the tool aims at.
         seeds: How many seeds, 1, 2, ...; the median counts.
         cache: As for ``resources``.
+        family: A key of ``DEVICES``.
 
     Returns:
         ``{"median", "seeds": [MHz, ...], "target"}``.
@@ -123,10 +139,11 @@ def fmax_mhz(
     Raises:
         ToolError: Yosys or nextpnr is missing, too old or fails.
     """
-    yosys, nextpnr = YOSYS.require(), NEXTPNR_ECP5.require()
+    tool, device = DEVICES[family]
+    yosys, nextpnr = YOSYS.require(), tool.require()
     text = verilog + _registered(top, buses)
-    script = f"read_verilog unit.v\n{_luts_only('ecp5')} -top registered\nwrite_json unit.json\n"
-    arguments = (*PNR_DEVICE, "--freq", f"{target_mhz:g}", "--json", "unit.json")
+    script = f"read_verilog unit.v\n{luts_only(family)} -top registered\nwrite_json unit.json\n"
+    arguments = (*device, "--freq", f"{target_mhz:g}", "--json", "unit.json")
 
     def compute() -> dict[str, Any]:
         reached: list[float] = []
@@ -143,10 +160,11 @@ def fmax_mhz(
         return {"median": statistics.median(reached), "seeds": reached, "target": target_mhz}
 
     key = ["fmax", text, script, arguments, seeds, yosys.identifier, nextpnr.identifier]
-    return _cached(cache, key, compute)
+    return cached(cache, key, compute)
 
 
-def _cached(cache: Path, key: Sequence[Any], compute: Callable[[], Any]) -> Any:
+def cached(cache: Path, key: Sequence[Any], compute: Callable[[], Any]) -> Any:
+    """A JSON value that a folder keeps under the hash of a key, computed if it is not there."""
     path = cache / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()}.json"
     if not path.exists():
         write_json(path, compute())
@@ -166,7 +184,8 @@ def count_cells(cells: Mapping[str, int], family: str) -> dict[str, int]:
     return counts
 
 
-def _luts_only(family: str) -> str:
+def luts_only(family: str) -> str:
+    """The family's synthesis command without DSP and memory blocks."""
     return f"{FLOWS[family].removesuffix(' -dsp')} {LUTS_ONLY[family]}"
 
 

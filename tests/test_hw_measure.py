@@ -38,8 +38,8 @@ def test_a_cached_answer_is_not_computed_again(tmp_path: Path) -> None:
         calls.append(1)
         return 5
 
-    assert [measure._cached(tmp_path, ["key", 1], compute) for _ in range(2)] == [5, 5]
-    assert measure._cached(tmp_path, ["key", 2], compute) == 5
+    assert [measure.cached(tmp_path, ["key", 1], compute) for _ in range(2)] == [5, 5]
+    assert measure.cached(tmp_path, ["key", 2], compute) == 5
     assert len(calls) == 2
 
 
@@ -59,6 +59,38 @@ def test_an_adder_costs_a_lut_a_bit_and_a_multiplier_no_dsp(tmp_path: Path) -> N
     assert found["wide.multiplier"]["lut"] > 200
     allowed = measure.resources(ADDER, ["wide.multiplier"], "ecp5", tmp_path, hard_blocks=True)
     assert allowed["wide.multiplier"]["dsp"] == 1
+
+
+PIPELINE = """
+module delay(
+  input clk, input rst,
+  input [7:0] s_axis_tdata, input s_axis_tvalid, input s_axis_tlast, input m_axis_tready,
+  output reg [7:0] m_axis_tdata, output m_axis_tvalid, output m_axis_tlast, output s_axis_tready
+);
+  assign {m_axis_tvalid, m_axis_tlast, s_axis_tready} = {s_axis_tvalid, s_axis_tlast, m_axis_tready};
+  always @(posedge clk) m_axis_tdata <= s_axis_tdata STEP;
+endmodule
+"""
+
+
+@pytest.mark.tools
+def test_more_logic_is_slower_on_both_families(tmp_path: Path) -> None:
+    buses = {"s_axis_tdata": 8, "m_axis_tdata": 8}
+
+    def clock(step: str, family: str) -> float:
+        text = PIPELINE.replace("STEP", step)
+        found = measure.fmax_mhz(
+            text, "delay", buses, target_mhz=100.0, seeds=1, cache=tmp_path, family=family
+        )
+        assert found["seeds"] == [found["median"]]
+        return found["median"]
+
+    assert {
+        family: clock("", family) > 1.5 * clock("* s_axis_tdata", family) for family in measure.DEVICES
+    } == {
+        "ecp5": True,
+        "ice40": True,
+    }
 
 
 @pytest.mark.tools

