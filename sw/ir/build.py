@@ -142,15 +142,19 @@ class Builder:
         """The result of a whole program of the same input."""
         wires: list[Wire] = []
         for instr in program.instrs:
-            if instr.op is Op.INPUT:
-                wires.append(self.x)
-            elif instr.op is Op.CONST:
-                wires.append(self.const(instr.params[0]))
-            elif instr.op is Op.LOOKUP:
+            if instr.op is Op.LOOKUP:
                 wires.append(self.lookup(wires[instr.args[0]], program.tables[instr.params[0]]))
             else:
-                wires.append(self._emit(instr.op, *(wires[a] for a in instr.args), params=instr.params))
+                wires.append(self.copy(instr, wires))
         return wires[-1]
+
+    def copy(self, instr: Instr, wires: Sequence[Wire]) -> Wire:
+        """An instruction of another program, no look-up; ``wires`` are those that stand for its wires."""
+        if instr.op is Op.INPUT:
+            return self.x
+        if instr.op is Op.CONST:
+            return self.const(instr.params[0])
+        return self._emit(instr.op, *(wires[a] for a in instr.args), params=instr.params)
 
     def build(self, result: Wire, output: FixedFormat) -> Program:
         """The finished program, without the wires that its result does not need.

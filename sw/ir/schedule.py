@@ -10,22 +10,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sw.ir.delays import DELAYS, delay_ns
 from sw.ir.errors import InputError
-from sw.ir.forms import is_constant, joined, reads
+from sw.ir.forms import is_constant, reads
 from sw.ir.program import Instr, Op, Program
 
-LUT_NS = 0.9
-"""One LUT4 with the wire to it, Lattice ECP5, speed grade 6."""
-CARRY_NS = 0.7
-"""Getting on and off a carry chain, beyond one LUT."""
-CARRY_BIT_NS = 0.04
-"""One more bit of a carry chain."""
-COMPARE_NS = 1.8
-"""Getting the last carry back into logic, which ECP5 does through one more carry cell."""
-TABLE_BIT_NS = 0.68
-"""One more address bit of a table, beyond the four of a LUT."""
-REGISTER_NS = 1.2
-"""Clock to output, set-up, and the wire to the first LUT."""
 BLOCK_NS = 4.5
 """Clock to output of a block memory, beyond that of a register."""
 BLOCK_SETUP_NS = 0.4
@@ -57,7 +46,7 @@ class Schedule:
     blocks: frozenset[int] = frozenset()
 
 
-def plan(program: Program, fmax_mhz: float, *, block_memory: bool = False) -> Schedule:
+def plan(program: Program, fmax_mhz: float, *, family: str = "ecp5", block_memory: bool = False) -> Schedule:
     """Schedule a program so that, by the delay model, every stage fits one period of the clock.
 
     An operation that exceeds a period by itself gets a stage of its own: the model then promises less
@@ -70,11 +59,14 @@ def plan(program: Program, fmax_mhz: float, *, block_memory: bool = False) -> Sc
     if not 0 < fmax_mhz <= MAX_MHZ:
         raise InputError(f"fmax must be above 0 and at most {MAX_MHZ:g} MHz, not {fmax_mhz!r}")
     blocks = block_tables(program) if block_memory else frozenset()
-    graph = _Graph(program.instrs, 1000.0 / fmax_mhz - REGISTER_NS, blocks)
+    graph = _Graph(program.instrs, math.inf, blocks, family)
+    graph.budget_ns = 1000.0 / fmax_mhz - graph.register_ns
     return graph.schedule(graph.earliest()[-1] + 1)
 
 
-def plan_latency(program: Program, latency_cycles: int, *, block_memory: bool = False) -> Schedule:
+def plan_latency(
+    program: Program, latency_cycles: int, *, family: str = "ecp5", block_memory: bool = False
+) -> Schedule:
     """Schedule a program in a given number of stages, the slowest one as fast as the delay model allows.
 
     Raises:
@@ -83,9 +75,11 @@ def plan_latency(program: Program, latency_cycles: int, *, block_memory: bool = 
     if not 1 <= latency_cycles <= MAX_LATENCY:
         raise InputError(f"latency must be 1..{MAX_LATENCY} cycles, not {latency_cycles!r}")
     blocks = block_tables(program) if block_memory else frozenset()
-    graph = _Graph(program.instrs, math.inf, blocks)
+    graph = _Graph(program.instrs, math.inf, blocks, family)
     if graph.earliest()[-1] >= latency_cycles:
-        raise InputError(f"latency must be {graph.earliest()[-1] + 1} or more with block memory")
+        raise InputError(
+            f"latency must be {graph.earliest()[-1] + 1} or more with block memory, not {latency_cycles}"
+        )
     low, high = max(graph.costs), sum(graph.costs)
     while high - low > RESOLUTION_NS:
         graph.budget_ns = (low + high) / 2
@@ -106,74 +100,27 @@ def block_tables(program: Program) -> frozenset[int]:
     )
 
 
-def delay_ns(instrs: Sequence[Instr], index: int) -> float:
-    """Estimated delay of one instruction on ECP5-6, wires included; 0 for what is only wiring."""
-    instr = instrs[index]
-    if is_constant(instr) or joined(instrs, index):
-        return 0.0
-    args = [instrs[a] for a in instr.args]
-    widest = max((a.width for a in args), default=1)
-    match instr.op:
-        case Op.ADD | Op.SUB | Op.ABS | Op.NEGATE:
-            return _carry(instr.width)
-        case Op.MUL:
-            return _multiply(args[0].width, args[1].width)
-        case Op.LT:
-            is_sign = (args[1].lo, args[1].hi) == (0, 0)
-            return 0.0 if is_sign else _compare(args)
-        case Op.MIN | Op.MAX | Op.CLAMP:
-            return _compare(args) + LUT_NS
-        case Op.EQ:
-            return LUT_NS * _tree(2 * widest)
-        case Op.SELECT:
-            return LUT_NS * (1 + _tree(args[0].width) - (args[0].width == 1))
-        case Op.LOOKUP:
-            return LUT_NS + TABLE_BIT_NS * max(0, args[0].width - 4)
-        case _:
-            return 0.0
-
-
-def _carry(width: int) -> float:
-    return LUT_NS + CARRY_NS + CARRY_BIT_NS * width
-
-
-def _compare(args: Sequence[Instr]) -> float:
-    """A carry chain, or a tree that halves the width where all but one operand are constants."""
-    moving = [a.width for a in args if not is_constant(a)]
-    width = max(moving, default=1)
-    tree = LUT_NS * (1 + max(0, math.ceil(math.log2(width / 4))))
-    return tree if len(moving) < 2 else _carry(width) + COMPARE_NS
-
-
-def _multiply(a: int, b: int) -> float:
-    """Rows of partial products, compressed three to two by full adders, then one addition."""
-    rows = min(a, b)
-    levels = max(0, math.ceil(math.log(max(rows, 2) / 2, 1.5)))
-    return LUT_NS * (1 + levels) + _carry(a + b)
-
-
-def _tree(inputs: int) -> int:
-    """Levels of LUT4 that reduce so many inputs to one."""
-    return max(1, math.ceil(math.log(max(inputs, 1), 4) - 1e-9))
-
-
 class _Graph:
     """The instructions with what they read and how long they take, against one period's budget."""
 
-    def __init__(self, instrs: Sequence[Instr], budget_ns: float, blocks: frozenset[int]) -> None:
+    def __init__(
+        self, instrs: Sequence[Instr], budget_ns: float, blocks: frozenset[int], family: str
+    ) -> None:
         self.instrs = instrs
         self.reads = reads(instrs)
         self.blocks = blocks
         self.costs = [
-            BLOCK_SETUP_NS if index in blocks else delay_ns(instrs, index) for index in range(len(instrs))
+            BLOCK_SETUP_NS if index in blocks else delay_ns(instrs, index, family)
+            for index in range(len(instrs))
         ]
+        self.register_ns = DELAYS[family]["register"]
         self.budget_ns = budget_ns
 
     def schedule(self, latency: int) -> Schedule:
         """The earliest stages, moved within a latency that they fit to where registers are fewest."""
         stages = self.fewer_registers(self.earliest(), latency)
         bits, slowest = self.register_bits(stages, latency), max(self.arrivals(stages))
-        return Schedule(tuple(stages), latency, bits, slowest + REGISTER_NS, self.blocks)
+        return Schedule(tuple(stages), latency, bits, slowest + self.register_ns, self.blocks)
 
     def arrivals(self, stages: Sequence[int]) -> list[float]:
         """How long after its stage's register each operation is done."""

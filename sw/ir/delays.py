@@ -1,0 +1,95 @@
+"""How long an instruction takes in the LUTs of a family: terms that a fit turns into nanoseconds.
+
+The constants are fitted to place and route of units of one operation (``benchmarks/delays.py``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sw.ir.forms import is_constant, joined
+from sw.ir.program import Instr, Op
+
+TERMS = (
+    "lut",  # one LUT4 with the wire to it
+    "carry",  # getting on and off a carry chain
+    "carry_bit",  # one more bit of it
+    "compare",  # getting the last carry back into logic
+    "table_bit",  # one more address bit of a table, beyond the four of a LUT
+    "product",  # a level of a multiplier's tree of adders
+)
+Terms = dict[str, float]
+
+DELAYS: dict[str, dict[str, float]] = {
+    "ecp5": {
+        **{"register": 1.2, "lut": 0.9, "carry": 1.6, "carry_bit": 0.04},
+        **{"compare": 1.8, "table_bit": 0.68, "product": 0.9},
+    },
+    "ice40": {
+        **{"register": 1.8, "lut": 1.3, "carry": 1.6, "carry_bit": 0.13},
+        **{"compare": 1.3, "table_bit": 1.3, "product": 1.3},
+    },
+}
+"""Family -> nanoseconds of each term and of a register, with the wires: Lattice ECP5 of speed grade 6, iCE40
+HX."""
+
+
+def delay_ns(instrs: Sequence[Instr], index: int, family: str = "ecp5") -> float:
+    """Estimated delay of one instruction, wires included; 0 for what is only wiring."""
+    costs = DELAYS[family]
+    return sum(count * costs[name] for name, count in terms(instrs, index).items())
+
+
+def terms(instrs: Sequence[Instr], index: int) -> Terms:
+    """How often each term is on an instruction's longest path."""
+    instr = instrs[index]
+    if is_constant(instr) or joined(instrs, index):
+        return {}
+    args = [instrs[a] for a in instr.args]
+    match instr.op:
+        case Op.ADD | Op.SUB | Op.ABS | Op.NEGATE:
+            return _carry(instr.width)
+        case Op.MUL:
+            return _product(args[0].width, args[1].width)
+        case Op.LT:
+            is_sign = (args[1].lo, args[1].hi) == (0, 0)
+            return {} if is_sign else _compare(args)
+        case Op.MIN | Op.MAX | Op.CLAMP:
+            found = _compare(args)
+            return {**found, "lut": found.get("lut", 0) + 1}
+        case Op.EQ:
+            return {"lut": _tree(2 * max(a.width for a in args))}
+        case Op.SELECT:
+            return {"lut": 1 + _tree(args[0].width) - (args[0].width == 1)}
+        case Op.LOOKUP:
+            return {"lut": 1, "table_bit": max(0, args[0].width - 4)}
+        case _:
+            return {}
+
+
+def _carry(width: int) -> Terms:
+    return {"carry": 1, "carry_bit": width}
+
+
+def _compare(args: Sequence[Instr]) -> Terms:
+    """A carry chain, or a tree that halves the width where all but one operand are constants."""
+    moving = [a.width for a in args if not is_constant(a)]
+    width = max(moving, default=1)
+    if len(moving) < 2:
+        return {"lut": 1 + max(0, math.ceil(math.log2(width / 4)))}
+    return {**_carry(width), "compare": 1}
+
+
+def _product(a: int, b: int) -> Terms:
+    """Rows of partial products, compressed three to two by full adders, then one addition."""
+    narrow = min(a, b)
+    if narrow == 1:
+        return {"lut": 1}
+    levels = max(0, math.ceil(math.log(narrow / 2, 1.5)))
+    return {**_carry(a + b), "product": 1 + levels}
+
+
+def _tree(inputs: int) -> int:
+    """Levels of LUT4 that reduce so many inputs to one."""
+    return max(1, math.ceil(math.log(max(inputs, 1), 4) - 1e-9))

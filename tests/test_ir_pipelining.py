@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sw.ir import interpret
+from sw.ir.errors import InputError
+from sw.ir.formats import FixedFormat
+from sw.ir.parse import parse
+from sw.ir.pipelining import Pipelining, cut_tables, pipelined
+from sw.ir.program import Op, Program
+from sw.ir.realize import realize
+from sw.ir.schedule import block_tables
+
+S = FixedFormat.parse
+
+
+def table(text: str, input: str, output: str, kind: str = "table") -> Program:
+    return realize(parse(text), S(input), S(output), kind=kind).program
+
+
+CURVES = [table("tanh(x)", "s10.7", "s8.7"), table("exp(-x)", "u9.6", "u8.8"), table("x*x", "s7.4", "u8.4")]
+
+
+@pytest.mark.parametrize("bits", [4, 5, 6, 8])
+@pytest.mark.parametrize("program", CURVES)
+def test_cut_tables_give_the_same_map_from_small_pieces(program: Program, bits: int) -> None:
+    cut = cut_tables(program, bits)
+    assert np.array_equal(interpret.table(cut), interpret.table(program))
+    assert all(len(content) <= max(1 << bits, 1) for content in cut.tables)
+
+
+def test_constant_and_equal_pieces_cost_no_table() -> None:
+    program = table("clip(x, -0.25, 0.25)", "s10.7", "s8.7")
+    assert len(cut_tables(program, 6).tables) < 1 << (10 - 6)
+
+
+@pytest.mark.parametrize("program", CURVES)
+def test_a_fast_clock_cuts_tables_until_the_delay_model_reaches_it(program: Program) -> None:
+    slow, fast = (pipelined(program, Pipelining(fmax_mhz=mhz)) for mhz in (20.0, 250.0))
+    assert slow[0] == program
+    assert fast[1].period_ns <= 4.0 < slow[1].period_ns
+    assert fast[1].latency_cycles > slow[1].latency_cycles
+    assert np.array_equal(interpret.table(fast[0]), interpret.table(program))
+
+
+def test_an_unreachable_clock_gives_the_fastest_schedule() -> None:
+    program, schedule = pipelined(CURVES[0], Pipelining(fmax_mhz=1900.0))
+    others = [Pipelining(fmax_mhz=1900.0).schedule(cut_tables(CURVES[0], bits)) for bits in range(4, 10)]
+    assert schedule.period_ns == min(o.period_ns for o in others)
+    assert np.array_equal(interpret.table(program), interpret.table(CURVES[0]))
+
+
+def test_block_memory_takes_large_tables_whole() -> None:
+    program, schedule = pipelined(CURVES[0], Pipelining(fmax_mhz=100.0, block_memory=True))
+    assert program == CURVES[0]
+    assert schedule.blocks == block_tables(program) != frozenset()
+    [lookup] = schedule.blocks
+    readers = [k for k, i in enumerate(program.instrs) if lookup in i.args]
+    assert all(schedule.stages[k] > schedule.stages[lookup] for k in readers)
+
+
+def test_small_tables_stay_in_luts() -> None:
+    assert not Pipelining(block_memory=True).schedule(CURVES[2]).blocks
+
+
+def test_a_given_latency_is_what_comes_out() -> None:
+    program = table("tanh(x)", "s12.9", "s8.7", kind="pwl")
+    assert any(i.op is Op.MUL for i in program.instrs)
+    assert [pipelined(program, Pipelining(latency=n))[1].latency_cycles for n in (1, 3, 7)] == [1, 3, 7]
+
+
+def test_a_latency_without_room_for_the_block_memory_is_refused() -> None:
+    program = table("1 - x*x", "s11.8", "s8.4")
+    behind = realize(parse("tanh(x)"), S("s12.8"), S("s8.7"), kind="half_table").program
+    assert pipelined(program, Pipelining(latency=1, block_memory=True))[1].latency_cycles == 1
+    with pytest.raises(InputError, match="latency must be 2 or more with block memory, not 1"):
+        pipelined(behind, Pipelining(latency=1, block_memory=True))
