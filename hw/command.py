@@ -6,10 +6,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from sw.ir.delays import DELAYS
+from sw.ir.design import OBJECTIVES, Design
 from sw.ir.parse import FUNCTIONS
+from sw.ir.pipelining import Pipelining
 from sw.ir.realize import KINDS
+from sw.run_dir import read_npy
 from sw.stage import guarded
+from sw.terminal import table_console
+
+if TYPE_CHECKING:
+    from hw.compile import Order
 
 DESCRIPTION = "a hardware unit from a formula"
 EPILOG = f"""A formula is arithmetic over x with + - * / ** and {", ".join(FUNCTIONS)}; clip(e) limits to
@@ -23,39 +32,83 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("formula", metavar="FORMULA", help="such as '0.54*clip(2.98*x)'")
     parser.add_argument("--in", dest="input", required=True, metavar="FORMAT", help="such as s16.11")
     parser.add_argument("--out", dest="output", required=True, metavar="FORMAT", help="such as s8.5")
-    parser.add_argument("--realize", default="auto", metavar="KIND", help="kind of realisation")
+    parser.add_argument(
+        "--realize", default="auto", metavar="KIND", help="kind of realisation, or all: synthesize every one"
+    )
+    parser.add_argument(
+        "--objective", default="lut", metavar="AIM", help=f"what is to be smallest: {', '.join(OBJECTIVES)}"
+    )
     parser.add_argument("--faithful", action="store_true", help="allow one unit in the last place")
+    parser.add_argument(
+        "--reachable", type=Path, metavar="FILE.npy", help="input codes, or values of x, that occur at all"
+    )
     parser.add_argument("--lanes", type=int, default=1, metavar="N", help="elements a beat")
     parser.add_argument("--fmax", type=float, default=200.0, metavar="MHZ", help="target clock")
+    parser.add_argument("--latency", type=int, metavar="CYCLES", help="register stages, instead of a clock")
+    parser.add_argument("--family", default="ecp5", help=f"whose delays count: {', '.join(DELAYS)}")
     parser.add_argument("--name", default="unit", help="name of the unit and of its files")
     parser.add_argument("-o", dest="folder", type=Path, required=True, metavar="DIR")
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
 
 
 def compile_unit(args: argparse.Namespace) -> int:
-    """Write the unit and print every realisation that there was to choose from, in rising price."""
+    """Write the unit and print every realisation that there was to choose from, the best first."""
+    from hw.compare import comparison_table, measure_designs
     from hw.compile import compile_formula
 
-    unit, (chosen, *others) = compile_formula(
-        args.formula,
+    order = _order(args)
+    unit, found = compile_formula(order, args.folder)
+    if args.realize == "all":
+        measured = measure_designs(order, found, args.folder)
+        table_console().print(comparison_table(found, measured))
+    else:
+        for number, design in enumerate(found):
+            print(("   " if number else "-> ") + _line(design))
+    _remark(args, unit)
+    return 0
+
+
+def _order(args: argparse.Namespace) -> Order:
+    from hw.compile import Order
+
+    return Order(
+        formula=args.formula,
         input=args.input,
         output=args.output,
-        folder=args.folder,
         name=args.name,
         kind=args.realize,
+        objective=args.objective,
         faithful=args.faithful,
+        reachable=None if args.reachable is None else read_npy(args.reachable),
         lanes=args.lanes,
-        fmax_mhz=args.fmax,
+        pipelining=Pipelining(args.fmax, args.latency, args.family),
     )
-    for r in sorted([chosen, *others], key=lambda r: r.lut6):
-        mark = "->" if r is chosen else "  "
-        off = "exact" if r.max_ulp == 0 else f"{r.max_ulp} ulp off"
-        print(f"{mark} {r.kind:<11} {off:<12} about {r.lut6:4.0f} LUT6 a lane")
-    if chosen.max_ulp > int(args.faithful):
-        print(f"note: this unit is up to {chosen.max_ulp} output codes off the function", file=sys.stderr)
+
+
+def _line(design: Design) -> str:
+    off = design.realization.max_ulp
+    exact = "exact" if off == 0 else f"{off} ulp off"
+    blocks = f", {design.num_blocks} block memories" if design.num_blocks else ""
+    clock = 1000 / design.schedule.period_ns
+    return (
+        f"{design.realization.kind:<11} {exact:<12} about {design.lut6:4.0f} LUT6 a lane{blocks}, "
+        f"{design.schedule.latency_cycles} cycles, {clock:.0f} MHz"
+    )
+
+
+def _remark(args: argparse.Namespace, unit: dict[str, Any]) -> None:
+    """What the unit is, and where it is not equal to the function."""
+    if unit["max_ulp"] > int(args.faithful):
+        print(f"note: this unit is up to {unit['max_ulp']} output codes off the function", file=sys.stderr)
+    if "reachable" in unit:
+        codes = unit["reachable"]
+        print(
+            f"note: this holds at the {codes['codes']} reachable of {codes['of']} input codes; elsewhere the "
+            "unit gives other values",
+            file=sys.stderr,
+        )
     latency = unit["latency_cycles"]
     print(f"{args.folder / unit['verilog']}: top {unit['top']}, latency {latency} cycles, one beat a cycle")
-    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,10 +18,10 @@ from sw.ir import interpret
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat, IntArray
 from sw.ir.parse import parse
+from sw.ir.pipelining import Pipelining, pipelined
 from sw.ir.program import Program
 from sw.ir.realize import realize
 from sw.ir.realize.target import NotApplicableError
-from sw.ir.schedule import plan
 from sw.run_dir import RunDir, atomic, keep_only, make_folder, read_json, unit_name, write_json, write_text
 from sw.stage import Stage
 from sw.terminal import progress
@@ -39,7 +39,7 @@ def emit_unit(
     realization: str,
     max_ulp: int,
     lanes: int = 1,
-    fmax_mhz: float = 200.0,
+    pipelining: Pipelining = Pipelining(),  # noqa: B008 - it is frozen
 ) -> dict[str, Any]:
     """Write ``<name>.v``, ``<name>.table.npy`` and ``<name>.json`` into a folder that may exist already.
 
@@ -54,20 +54,20 @@ def emit_unit(
         realization: Kind of realisation.
         max_ulp: Largest distance of the table from the correctly rounded function.
         lanes: Codes a beat.
-        fmax_mhz: Clock for which registers are placed.
+        pipelining: Where registers go; tables may be cut for it, the map stays.
 
     Returns:
         What the JSON file says: ``name expression input output lanes latency_cycles ii realization
         max_ulp table_sha256 table verilog top``, paths relative to the folder.
 
     Raises:
-        InputError: The name is no Verilog identifier, the folder cannot be written, or ``lanes`` or
-            ``fmax_mhz`` is out of range.
+        InputError: The name is no Verilog identifier, the folder cannot be written, or ``lanes``, the
+            clock or the latency is out of range.
     """
     if not (name and name.isascii() and f"_{name}".isidentifier()):
         raise InputError(f"name of a unit must be letters, digits and underscores, not {name!r}")
     check_lanes(lanes)
-    schedule = plan(program, fmax_mhz)
+    program, schedule = pipelined(program, pipelining)
     make_folder(folder)
     unit = Unit(program, schedule, lanes=lanes)
     table = interpret.table(program)
@@ -140,7 +140,7 @@ def _emit_site(run: RunDir, site: str, entry: dict[str, Any]) -> dict[str, Any]:
     unit = run.config.unit
     program = Program.from_json(run.program(site).read_text())
     shared = {"name": unit_name(site), "expression": entry["expression"]}
-    shared |= {"lanes": unit.lanes, "fmax_mhz": unit.fmax_mhz}
+    shared |= {"lanes": unit.lanes, "pipelining": Pipelining(unit.fmax_mhz)}
     body = emit_unit(
         program, folder=run.hdl, realization=entry["realization"], max_ulp=entry["max_ulp"], **shared
     )

@@ -200,6 +200,23 @@ def read_json(path: Path) -> Any:
         raise InputError(f"'{path}' is not JSON: {error}") from error
 
 
+def read_npy(path: Path) -> np.ndarray:
+    """Read one array of numbers.
+
+    Raises:
+        InputError: The file is missing, or holds something else.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise InputError(f"'{path}' must be an npy file of numbers: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"'{path}' must be an npy file of one array, not an npz")
+    return array
+
+
 def file_digest(path: Path) -> str:
     """sha256 of a file's content."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from sw.ir import interpret
+from sw.ir.delays import delay_ns
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
-from sw.ir.pipelining import Pipelining, cut_tables, pipelined
+from sw.ir.pipelining import Pipelining, cut_to, pipelined
 from sw.ir.program import Op, Program
 from sw.ir.realize import realize
 from sw.ir.schedule import block_tables
@@ -22,20 +23,35 @@ def table(text: str, input: str, output: str, kind: str = "table") -> Program:
 CURVES = [table("tanh(x)", "s10.7", "s8.7"), table("exp(-x)", "u9.6", "u8.8"), table("x*x", "s7.4", "u8.4")]
 
 
-@pytest.mark.parametrize("bits", [4, 5, 6, 8])
-@pytest.mark.parametrize("program", CURVES)
-def test_cut_tables_give_the_same_map_from_small_pieces(program: Program, bits: int) -> None:
-    cut = cut_tables(program, bits)
+PRODUCTS = [
+    table("x*x", "s8.4", "s8.0", kind="operator"),
+    table("tanh(x)*(x + 0.25)", "s9.5", "s9.4", kind="operator"),
+    table("sin(x)", "s12.9", "s12.10", kind="pwl"),
+]
+
+
+@pytest.mark.parametrize("budget_ns", [0.5, 1.2, 1.6, 2.0, 3.0])
+@pytest.mark.parametrize("program", CURVES + PRODUCTS)
+def test_what_is_cut_gives_the_same_map_from_faster_tables_and_products(
+    program: Program, budget_ns: float
+) -> None:
+    cut = cut_to(program, budget_ns, "ecp5")
     assert np.array_equal(interpret.table(cut), interpret.table(program))
-    assert all(len(content) <= max(1 << bits, 1) for content in cut.tables)
+    for index, instr in enumerate(cut.instrs):
+        if instr.op is Op.LOOKUP:
+            smallest = cut.instrs[instr.args[0]].width <= 4
+            assert smallest or delay_ns(cut.instrs, index) <= budget_ns
+        if instr.op is Op.MUL:
+            narrow = min(cut.instrs[a].width for a in instr.args)
+            assert narrow == 1 or delay_ns(cut.instrs, index) <= budget_ns
 
 
 def test_constant_and_equal_pieces_cost_no_table() -> None:
     program = table("clip(x, -0.25, 0.25)", "s10.7", "s8.7")
-    assert len(cut_tables(program, 6).tables) < 1 << (10 - 6)
+    assert len(cut_to(program, 1.2, "ecp5").tables) < 1 << (10 - 6)
 
 
-@pytest.mark.parametrize("program", CURVES)
+@pytest.mark.parametrize("program", CURVES[:2] + PRODUCTS[2:])
 def test_a_fast_clock_cuts_tables_until_the_delay_model_reaches_it(program: Program) -> None:
     slow, fast = (pipelined(program, Pipelining(fmax_mhz=mhz)) for mhz in (20.0, 250.0))
     assert slow[0] == program
@@ -46,8 +62,7 @@ def test_a_fast_clock_cuts_tables_until_the_delay_model_reaches_it(program: Prog
 
 def test_an_unreachable_clock_gives_the_fastest_schedule() -> None:
     program, schedule = pipelined(CURVES[0], Pipelining(fmax_mhz=1900.0))
-    others = [Pipelining(fmax_mhz=1900.0).schedule(cut_tables(CURVES[0], bits)) for bits in range(4, 10)]
-    assert schedule.period_ns == min(o.period_ns for o in others)
+    assert schedule.period_ns < Pipelining(fmax_mhz=1900.0).schedule(CURVES[0]).period_ns
     assert np.array_equal(interpret.table(program), interpret.table(CURVES[0]))
 
 

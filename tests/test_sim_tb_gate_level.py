@@ -15,6 +15,7 @@ from sim_tb.netlist import GATES, MODELS, Netlist, Simulation, read_netlist, syn
 from sw.ir import interpret
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
+from sw.ir.pipelining import Pipelining
 from sw.ir.realize import realize
 
 TRUTH = {
@@ -136,9 +137,8 @@ def test_a_unit_passes_and_broken_ones_do_not() -> None:
 def test_a_unit_is_its_table_after_synthesis(family: str, tmp_path: Path) -> None:
     formats = FixedFormat.parse("s7.4"), FixedFormat.parse("s6.0")
     made = realize(parse("31*tanh(x)+0.3*x"), *formats, kind="pwl", max_ulp=1)
-    unit = emit_unit(
-        made.program, name="u", folder=tmp_path, expression="-", realization="pwl", max_ulp=1, fmax_mhz=250.0
-    )
+    described = {"expression": "-", "realization": "pwl", "max_ulp": 1}
+    unit = emit_unit(made.program, name="u", folder=tmp_path, pipelining=Pipelining(250.0), **described)
     text = (tmp_path / unit["verilog"]).read_text()
     table = interpret.table(made.program)
 

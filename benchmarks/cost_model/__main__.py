@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.cost_model.fit import PER_FAMILY, errors, fit, predict
 from benchmarks.cost_model.functions import Sample, samples
 from benchmarks.cost_model.measure import measure
-from sw.ir.features import features
+from sw.ir.features import FEATURES, features
 from sw.run_dir import write_json
 
 TEST_EVERY = 4
@@ -59,7 +59,8 @@ def main() -> None:
 def _timed(sample: Sample) -> tuple[np.ndarray, float]:
     start = time.perf_counter()
     counts = features(sample.realization.program)
-    return counts, 1e3 * (time.perf_counter() - start)
+    row = np.array([counts.get(name, 0.0) for name in FEATURES])
+    return row, 1e3 * (time.perf_counter() - start)
 
 
 def _describe(s: Sample) -> dict[str, object]:

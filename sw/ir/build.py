@@ -51,6 +51,10 @@ class Builder:
         """Smallest and largest value that the wire takes over all input codes."""
         return self._instrs[wire].lo, self._instrs[wire].hi
 
+    def width(self, wire: Wire) -> int:
+        """Bits of the narrowest signal that holds the wire."""
+        return self._instrs[wire].width
+
     def values(self, wire: Wire) -> IntArray:
         """The wire's value at every input code, in rising order of the code."""
         return np.broadcast_to(np.asarray(self._values[wire], dtype=np.int64), 1 << self.input.width)

@@ -16,19 +16,23 @@ TERMS = (
     "carry",  # getting on and off a carry chain
     "carry_bit",  # one more bit of it
     "compare",  # getting the last carry back into logic
-    "table_bit",  # one more address bit of a table, beyond the four of a LUT
+    "sign",  # what a magnitude or a negation has in front of its carry chain
+    "table_bit",  # one more address bit of a table, beyond the four of a LUT,
+    "table_far",  # and beyond seven, where the multiplexers beside the LUTs end
     "product",  # a level of a multiplier's tree of adders
 )
 Terms = dict[str, float]
 
 DELAYS: dict[str, dict[str, float]] = {
     "ecp5": {
-        **{"register": 1.2, "lut": 0.9, "carry": 1.6, "carry_bit": 0.04},
-        **{"compare": 1.8, "table_bit": 0.68, "product": 0.9},
+        **{"register": 1.809, "lut": 0.573, "carry": 0.706, "carry_bit": 0.035},
+        **{"compare": 0.452, "sign": 0.928, "table_bit": 0.287, "table_far": 1.03},
+        **{"product": 0.87},
     },
     "ice40": {
-        **{"register": 1.8, "lut": 1.3, "carry": 1.6, "carry_bit": 0.13},
-        **{"compare": 1.3, "table_bit": 1.3, "product": 1.3},
+        **{"register": 2.814, "lut": 0.413, "carry": 0.167, "carry_bit": 0.109},
+        **{"compare": 0.694, "sign": 0.244, "table_bit": 0.618, "table_far": 0.852},
+        **{"product": 0.782},
     },
 }
 """Family -> nanoseconds of each term and of a register, with the wires: Lattice ECP5 of speed grade 6, iCE40
@@ -37,8 +41,13 @@ HX."""
 
 def delay_ns(instrs: Sequence[Instr], index: int, family: str = "ecp5") -> float:
     """Estimated delay of one instruction, wires included; 0 for what is only wiring."""
+    return nanoseconds(terms(instrs, index), family)
+
+
+def nanoseconds(counts: Terms, family: str) -> float:
+    """What terms take in a family."""
     costs = DELAYS[family]
-    return sum(count * costs[name] for name, count in terms(instrs, index).items())
+    return sum(count * costs[name] for name, count in counts.items())
 
 
 def terms(instrs: Sequence[Instr], index: int) -> Terms:
@@ -48,28 +57,38 @@ def terms(instrs: Sequence[Instr], index: int) -> Terms:
         return {}
     args = [instrs[a] for a in instr.args]
     match instr.op:
-        case Op.ADD | Op.SUB | Op.ABS | Op.NEGATE:
+        case Op.ADD | Op.SUB:
             return _carry(instr.width)
+        case Op.ABS | Op.NEGATE:
+            return {**_carry(instr.width), "sign": 1}
         case Op.MUL:
-            return _product(args[0].width, args[1].width)
+            return product_terms(args[0].width, args[1].width)
         case Op.LT:
             is_sign = (args[1].lo, args[1].hi) == (0, 0)
             return {} if is_sign else _compare(args)
-        case Op.MIN | Op.MAX | Op.CLAMP:
-            found = _compare(args)
-            return {**found, "lut": found.get("lut", 0) + 1}
+        case Op.MIN | Op.MAX:
+            return _compared(args, luts=1)
+        case Op.CLAMP:
+            is_power = instr.hi & (instr.hi + 1) == 0 and instr.lo in (0, ~instr.hi)
+            return _compared([args[0]], luts=0 if is_power else 1)
         case Op.EQ:
             return {"lut": _tree(2 * max(a.width for a in args))}
         case Op.SELECT:
             return {"lut": 1 + _tree(args[0].width) - (args[0].width == 1)}
         case Op.LOOKUP:
-            return {"lut": 1, "table_bit": max(0, args[0].width - 4)}
+            return table_terms(args[0].width)
         case _:
             return {}
 
 
 def _carry(width: int) -> Terms:
     return {"carry": 1, "carry_bit": width}
+
+
+def _compared(args: Sequence[Instr], *, luts: int) -> Terms:
+    """A comparison and so many LUTs behind it."""
+    found = _compare(args)
+    return {**found, "lut": found.get("lut", 0) + luts}
 
 
 def _compare(args: Sequence[Instr]) -> Terms:
@@ -81,7 +100,13 @@ def _compare(args: Sequence[Instr]) -> Terms:
     return {**_carry(width), "compare": 1}
 
 
-def _product(a: int, b: int) -> Terms:
+def table_terms(address_bits: int) -> Terms:
+    """Of a look-up."""
+    near = min(max(0, address_bits - 4), 3)
+    return {"lut": 1, "table_bit": near, "table_far": max(0, address_bits - 7)}
+
+
+def product_terms(a: int, b: int) -> Terms:
     """Rows of partial products, compressed three to two by full adders, then one addition."""
     narrow = min(a, b)
     if narrow == 1:

@@ -35,9 +35,8 @@ FEATURES = (
     "lut4_near",
     "lut4_far",
 )
-"""Names of the counts, in the order of ``features``."""
+"""Names of the counts."""
 
-_INDEX = {name: at for at, name in enumerate(FEATURES)}
 _OVERRIDE_BITS = 4
 _FREE_EXCESS = 3
 """Bits from a clamp's sign upwards that fit the LUT of each of its result bits."""
@@ -46,12 +45,12 @@ _NEAR_LEVELS = 2
 Counts = dict[str, float]
 
 
-def features(program: Program) -> np.ndarray:
-    """The counts of one lane's data path, float64, in the order of ``FEATURES``."""
-    total = np.zeros(len(FEATURES))
+def features(program: Program) -> Counts:
+    """The counts of one lane's data path; what it has nothing of is left out."""
+    total: Counts = {}
     for index in range(len(program.instrs)):
         for name, count in _counts(program, index).items():
-            total[_INDEX[name]] += count
+            total[name] = total.get(name, 0.0) + count
     return total
 
 
@@ -61,6 +60,8 @@ def _counts(program: Program, index: int) -> Counts:
         return {}
     if instr.op is Op.LOOKUP:
         return {} if _overrides(program, index) else _lookup(program, instr)
+    if instr.op is Op.SELECT and _merges(program, index):
+        return {}
     return _OPERATIONS[instr.op]([program.instrs[a] for a in instr.args], instr)
 
 
@@ -70,6 +71,13 @@ def _overrides(program: Program, index: int) -> bool:
     return program.instrs[address].width <= _OVERRIDE_BITS and any(
         i.op is Op.SELECT and i.args[:2] == (address, index) for i in program.instrs[index + 1 :]
     )
+
+
+def _merges(program: Program, index: int) -> bool:
+    """Whether a select takes no LUT of its own: between constants, or from one into a negation."""
+    constants = sum(is_constant(program.instrs[a]) for a in program.instrs[index].args[1:])
+    negated = any(i.op is Op.NEGATE and i.args[1] == index for i in program.instrs[index + 1 :])
+    return constants == 2 or (constants == 1 and negated)
 
 
 def _constant(args: Sequence[Instr]) -> bool:

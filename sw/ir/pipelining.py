@@ -1,12 +1,13 @@
-"""A Program and its schedule for a clock: tables that are too wide for one period are read in two steps."""
+"""A Program and its schedule for a clock: what is too slow for one period is cut so that registers fit in."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sw.ir.build import Builder, Wire
-from sw.ir.forms import is_constant
+from sw.ir.delays import DELAYS, Terms, delay_ns, nanoseconds, product_terms, table_terms
+from sw.ir.interpret import MAX_TABLE_BITS
 from sw.ir.program import Op, Program
 from sw.ir.schedule import Schedule, plan, plan_latency
 
@@ -44,37 +45,56 @@ class Pipelining:
 def pipelined(program: Program, wanted: Pipelining) -> tuple[Program, Schedule]:
     """An equal program whose schedule reaches the clock, where the delay model knows one.
 
-    Tables are cut into pieces of fewer and fewer address bits, with a multiplexer behind them, as long as
-    one of them limits the clock; if the clock is out of reach for other reasons, the first of the fastest
-    schedules is taken.
+    Tables and products that take longer than a period by themselves are cut into smaller ones, which a
+    register can stand between. Where that makes no schedule faster, the program stays as it is.
 
     Raises:
         InputError: Clock or latency is out of range.
     """
-    best = program, wanted.schedule(program)
-    if wanted.block_memory or wanted.latency is not None:
-        return best
-    period_ns = 1000.0 / wanted.fmax_mhz
-    for bits in range(_widest_table(program) - 1, MIN_PIECE_BITS - 1, -1):
-        if best[1].period_ns <= period_ns:
-            break
-        cut = cut_tables(program, bits)
-        schedule = wanted.schedule(cut)
-        if schedule.period_ns < best[1].period_ns:
-            best = cut, schedule
-    return best
+    whole = wanted.schedule(program)
+    if wanted.block_memory or wanted.latency is not None or whole.period_ns <= 1000.0 / wanted.fmax_mhz:
+        return program, whole
+    budget_ns = 1000.0 / wanted.fmax_mhz - DELAYS[wanted.family]["register"]
+    cut = cut_to(program, budget_ns, wanted.family)
+    schedule = wanted.schedule(cut)
+    return (cut, schedule) if schedule.period_ns < whole.period_ns else (program, whole)
 
 
-def cut_tables(program: Program, address_bits: int) -> Program:
-    """The same map with larger tables cut into pieces of ``address_bits``, and multiplexers behind them."""
+def cut_to(program: Program, budget_ns: float, family: str) -> Program:
+    """The same map without tables and products that take longer, as far as they can be cut."""
     b = Builder(program.input)
+    table_bits = _most(table_terms, MIN_PIECE_BITS, MAX_TABLE_BITS, budget_ns, family)
     wires: list[Wire] = []
-    for instr in program.instrs:
+    for index, instr in enumerate(program.instrs):
         if instr.op is Op.LOOKUP:
-            wires.append(_looked_up(b, wires[instr.args[0]], program.tables[instr.params[0]], address_bits))
+            wires.append(_looked_up(b, wires[instr.args[0]], program.tables[instr.params[0]], table_bits))
+        elif instr.op is Op.MUL and delay_ns(program.instrs, index, family) > budget_ns:
+            wires.append(_product(b, wires[instr.args[0]], wires[instr.args[1]], budget_ns, family))
         else:
             wires.append(b.copy(instr, wires))
     return b.build(wires[-1], program.output)
+
+
+def _most(of: Callable[[int], Terms], least: int, most: int, budget_ns: float, family: str) -> int:
+    """The largest size whose delay fits; ``least`` where none does."""
+    fitting = [n for n in range(least, most + 1) if nanoseconds(of(n), family) <= budget_ns]
+    return max(fitting, default=least)
+
+
+def _product(b: Builder, left: Wire, right: Wire, budget_ns: float, family: str) -> Wire:
+    """The narrower factor in parts, whose products are added up as a tree."""
+    narrow, wide = sorted((left, right), key=b.width)
+    width = b.width(narrow)
+    size = _most(lambda n: product_terms(n, b.width(wide)), 1, width - 1, budget_ns, family)
+    parts = []
+    for start in range(0, width, size):
+        upper = b.shr(narrow, start)
+        part = upper if start + size >= width else b.low(upper, size)
+        parts.append(b.shl(b.mul(part, wide), start))
+    while len(parts) > 1:
+        pairs = range(0, len(parts), 2)
+        parts = [b.add(*parts[k : k + 2]) if k + 1 < len(parts) else parts[k] for k in pairs]
+    return parts[0]
 
 
 def _looked_up(b: Builder, address: Wire, values: Sequence[int], piece_bits: int) -> Wire:
@@ -101,10 +121,3 @@ def _looked_up(b: Builder, address: Wire, values: Sequence[int], piece_bits: int
 
 def _chosen(b: Builder, condition: Wire, then: Wire, otherwise: Wire) -> Wire:
     return then if then == otherwise else b.select(condition, then, otherwise)
-
-
-def _widest_table(program: Program) -> int:
-    addresses = [
-        program.instrs[i.args[0]] for i in program.instrs if i.op is Op.LOOKUP and not is_constant(i)
-    ]
-    return max((a.width for a in addresses), default=0)

@@ -56,8 +56,7 @@ def plan(program: Program, fmax_mhz: float, *, family: str = "ecp5", block_memor
     Raises:
         InputError: ``fmax_mhz`` is not within (0, 2000].
     """
-    if not 0 < fmax_mhz <= MAX_MHZ:
-        raise InputError(f"fmax must be above 0 and at most {MAX_MHZ:g} MHz, not {fmax_mhz!r}")
+    check_clock(fmax_mhz)
     blocks = block_tables(program) if block_memory else frozenset()
     graph = _Graph(program.instrs, math.inf, blocks, family)
     graph.budget_ns = 1000.0 / fmax_mhz - graph.register_ns
@@ -87,6 +86,16 @@ def plan_latency(
         low, high = (low, graph.budget_ns) if fits else (graph.budget_ns, high)
     graph.budget_ns = high
     return graph.schedule(latency_cycles)
+
+
+def check_clock(fmax_mhz: float) -> None:
+    """Refuse clocks that make no sense.
+
+    Raises:
+        InputError: ``fmax_mhz`` is not within (0, 2000].
+    """
+    if not 0 < fmax_mhz <= MAX_MHZ:
+        raise InputError(f"fmax must be above 0 and at most {MAX_MHZ:g} MHz, not {fmax_mhz!r}")
 
 
 def block_tables(program: Program) -> frozenset[int]:
