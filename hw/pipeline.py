@@ -186,6 +186,13 @@ def _side_by_side(upper: Value, lower: Value, shift: int) -> Value:
     return whole.as_signed() if upper.shape().signed else whole
 
 
+def _difference(left: Value, right: Value) -> Value:
+    """Left - right; from -1 it is the complement, without a carry."""
+    if isinstance(left, Const) and left.value == -1:
+        return ~(right if right.shape().signed else Cat(right, C(0, 1)).as_signed())
+    return left - right
+
+
 def _clamp(source: Value, lo: int, hi: int) -> Value:
     """Limit to [lo, hi]; limits out of reach cost nothing."""
     return Mux(_above(source, hi), C(hi), Mux(_below(source, lo), C(lo), source))
@@ -232,7 +239,7 @@ Operation = Callable[[Sequence[Value], Sequence[int]], Value]
 OPERATIONS: dict[Op, Operation] = {
     Op.CONST: lambda _, params: C(params[0]),
     Op.ADD: lambda args, _: args[0] + args[1],
-    Op.SUB: lambda args, _: args[0] - args[1],
+    Op.SUB: lambda args, _: _difference(args[0], args[1]),
     Op.MUL: lambda args, _: args[0] * args[1],
     Op.ABS: lambda args, _: _negated_if(args[0][-1], args[0]) if args[0].shape().signed else args[0],
     Op.SHL: lambda args, params: args[0].shift_left(params[0]),

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from sw.ir.build import Builder
-from sw.ir.delays import DELAYS, delay_ns
+from sw.ir.delays import delay_ns, register_ns
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
 from sw.ir.forms import is_constant
 from sw.ir.program import Op, Program
 from sw.ir.schedule import RESOLUTION_NS, plan, plan_latency
 
-REGISTER_NS = DELAYS["ecp5"]["register"]
+REGISTER_NS = register_ns("ecp5")
 CLOCKS = (20.0, 100.0, 200.0, 400.0, 1500.0)
 
 

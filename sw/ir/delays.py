@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sw.ir.forms import is_constant, joined
+from sw.ir.forms import complements, is_constant, joined
 from sw.ir.program import Instr, Op
 
 TERMS = (
@@ -39,6 +39,10 @@ DELAYS: dict[str, dict[str, float]] = {
 HX."""
 
 
+SPREAD = 1.3
+"""How much longer wires make a whole unit's paths than those of one operation."""
+
+
 def delay_ns(instrs: Sequence[Instr], index: int, family: str = "ecp5") -> float:
     """Estimated delay of one instruction, wires included; 0 for what is only wiring."""
     return nanoseconds(terms(instrs, index), family)
@@ -47,13 +51,18 @@ def delay_ns(instrs: Sequence[Instr], index: int, family: str = "ecp5") -> float
 def nanoseconds(counts: Terms, family: str) -> float:
     """What terms take in a family."""
     costs = DELAYS[family]
-    return sum(count * costs[name] for name, count in counts.items())
+    return SPREAD * sum(count * costs[name] for name, count in counts.items())
+
+
+def register_ns(family: str) -> float:
+    """Clock to output, set-up, and the wire to the first LUT."""
+    return SPREAD * DELAYS[family]["register"]
 
 
 def terms(instrs: Sequence[Instr], index: int) -> Terms:
     """How often each term is on an instruction's longest path."""
     instr = instrs[index]
-    if is_constant(instr) or joined(instrs, index):
+    if is_constant(instr) or joined(instrs, index) or complements(instrs, index):
         return {}
     args = [instrs[a] for a in instr.args]
     match instr.op:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sw.ir.formats import IntArray
-from sw.ir.forms import is_constant, joined
+from sw.ir.forms import complements, is_constant, joined
 from sw.ir.program import Instr, Op, Program
 
 FEATURES = (
@@ -56,7 +56,9 @@ def features(program: Program) -> Counts:
 
 def _counts(program: Program, index: int) -> Counts:
     instr = program.instrs[index]
-    if is_constant(instr) or joined(program.instrs, index) or instr.op not in _OPERATIONS:
+    if instr.op not in _OPERATIONS or is_constant(instr):
+        return {}
+    if joined(program.instrs, index) or complements(program.instrs, index):
         return {}
     if instr.op is Op.LOOKUP:
         return {} if _overrides(program, index) else _lookup(program, instr)

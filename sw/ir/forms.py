@@ -12,6 +12,12 @@ def is_constant(instr: Instr) -> bool:
     return instr.lo == instr.hi
 
 
+def complements(instrs: Sequence[Instr], index: int) -> bool:
+    """Whether an instruction is -1 - a: all bits of a inverted, which the logic behind it absorbs."""
+    instr = instrs[index]
+    return instr.op is Op.SUB and (instrs[instr.args[0]].lo, instrs[instr.args[0]].hi) == (-1, -1)
+
+
 def joined(instrs: Sequence[Instr], index: int) -> tuple[int, int] | None:
     """(upper, lower) where ``add(shl(a, n), b)`` with b in [0, 2^n) only puts bits side by side, else None.
 

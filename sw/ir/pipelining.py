@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sw.ir.build import Builder, Wire
-from sw.ir.delays import DELAYS, Terms, delay_ns, nanoseconds, product_terms, table_terms
+from sw.ir.delays import Terms, delay_ns, nanoseconds, product_terms, register_ns, table_terms
 from sw.ir.interpret import MAX_TABLE_BITS
 from sw.ir.program import Op, Program
 from sw.ir.schedule import Schedule, plan, plan_latency
@@ -45,8 +45,8 @@ class Pipelining:
 def pipelined(program: Program, wanted: Pipelining) -> tuple[Program, Schedule]:
     """An equal program whose schedule reaches the clock, where the delay model knows one.
 
-    Tables and products that take longer than a period by themselves are cut into smaller ones, which a
-    register can stand between. Where that makes no schedule faster, the program stays as it is.
+    Operations that take longer than a period by themselves are cut into smaller ones, which a register can
+    stand between. Where that makes no schedule faster, the program stays as it is.
 
     Raises:
         InputError: Clock or latency is out of range.
@@ -54,25 +54,57 @@ def pipelined(program: Program, wanted: Pipelining) -> tuple[Program, Schedule]:
     whole = wanted.schedule(program)
     if wanted.block_memory or wanted.latency is not None or whole.period_ns <= 1000.0 / wanted.fmax_mhz:
         return program, whole
-    budget_ns = 1000.0 / wanted.fmax_mhz - DELAYS[wanted.family]["register"]
+    budget_ns = 1000.0 / wanted.fmax_mhz - register_ns(wanted.family)
     cut = cut_to(program, budget_ns, wanted.family)
     schedule = wanted.schedule(cut)
     return (cut, schedule) if schedule.period_ns < whole.period_ns else (program, whole)
 
 
 def cut_to(program: Program, budget_ns: float, family: str) -> Program:
-    """The same map without tables and products that take longer, as far as they can be cut."""
+    """The same map in operations that take no longer than the budget, as far as they can be cut."""
     b = Builder(program.input)
     table_bits = _most(table_terms, MIN_PIECE_BITS, MAX_TABLE_BITS, budget_ns, family)
     wires: list[Wire] = []
     for index, instr in enumerate(program.instrs):
+        args = [wires[a] for a in instr.args]
         if instr.op is Op.LOOKUP:
-            wires.append(_looked_up(b, wires[instr.args[0]], program.tables[instr.params[0]], table_bits))
-        elif instr.op is Op.MUL and delay_ns(program.instrs, index, family) > budget_ns:
-            wires.append(_product(b, wires[instr.args[0]], wires[instr.args[1]], budget_ns, family))
-        else:
+            wires.append(_looked_up(b, args[0], program.tables[instr.params[0]], table_bits))
+        elif instr.op not in _SLOW or delay_ns(program.instrs, index, family) <= budget_ns:
             wires.append(b.copy(instr, wires))
+        elif instr.op is Op.MUL:
+            wires.append(_product(b, args[0], args[1], budget_ns, family))
+        else:
+            wires.append(_SLOW[instr.op](b, args, instr.params))
     return b.build(wires[-1], program.output)
+
+
+def _negation(b: Builder, condition: Wire, value: Wire) -> Wire:
+    """Inverted bits, and one added: a register fits between."""
+    flag = b.select(condition, b.const(1), b.const(0)) if b.range(condition) != (0, 1) else condition
+    return b.add(b.select(condition, b.sub(b.const(-1), value), value), flag)
+
+
+def _limited(b: Builder, value: Wire, low: int, high: int) -> Wire:
+    """Both comparisons first."""
+    above, below = b.lt(b.const(high), value), b.lt(value, b.const(low))
+    return b.select(above, b.const(high), b.select(below, b.const(low), value))
+
+
+def _compared(b: Builder, first: Wire, second: Wire, *, smaller: bool) -> Wire:
+    is_less = b.lt(first, second)
+    return b.select(is_less, first, second) if smaller else b.select(is_less, second, first)
+
+
+Expand = Callable[[Builder, Sequence[Wire], Sequence[int]], Wire]
+_SLOW: dict[Op, Expand] = {
+    Op.MUL: lambda b, args, _: b.mul(*args),
+    Op.NEGATE: lambda b, args, _: _negation(b, args[0], args[1]),
+    Op.ABS: lambda b, args, _: _negation(b, b.lt(args[0], b.const(0)), args[0]),
+    Op.CLAMP: lambda b, args, limits: _limited(b, args[0], limits[0], limits[1]),
+    Op.MIN: lambda b, args, _: _compared(b, args[0], args[1], smaller=True),
+    Op.MAX: lambda b, args, _: _compared(b, args[0], args[1], smaller=False),
+}
+"""Operations of several steps, and the steps."""
 
 
 def _most(of: Callable[[int], Terms], least: int, most: int, budget_ns: float, family: str) -> int:

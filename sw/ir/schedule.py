@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sw.ir.delays import DELAYS, delay_ns
+from sw.ir.delays import delay_ns, register_ns
 from sw.ir.errors import InputError
 from sw.ir.forms import is_constant, reads
 from sw.ir.program import Instr, Op, Program
@@ -122,7 +122,7 @@ class _Graph:
             BLOCK_SETUP_NS if index in blocks else delay_ns(instrs, index, family)
             for index in range(len(instrs))
         ]
-        self.register_ns = DELAYS[family]["register"]
+        self.register_ns = register_ns(family)
         self.budget_ns = budget_ns
 
     def schedule(self, latency: int) -> Schedule:
