@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 from amaranth.back import verilog
 
+from hw import top
+from hw.fusesoc_core import core_id, core_text
 from hw.pipeline import Unit
 from hw.streams import PORTS, check_lanes
+from hw.verilog_text import with_lint_exceptions
 from sw.ir import interpret
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat, IntArray
@@ -27,7 +30,7 @@ from sw.stage import Stage
 from sw.terminal import progress
 
 TOP_PREFIX = "normforge_"
-UNIT_FILES = (".v", ".json", ".table.npy")
+UNIT_FILES = (".v", ".json", ".table.npy", ".core")
 
 
 def emit_unit(
@@ -40,8 +43,9 @@ def emit_unit(
     max_ulp: int,
     lanes: int = 1,
     pipelining: Pipelining = Pipelining(),  # noqa: B008 - it is frozen
+    library: str = "units",
 ) -> dict[str, Any]:
-    """Write ``<name>.v``, ``<name>.table.npy`` and ``<name>.json`` into a folder that may exist already.
+    """Write ``<name>.v``, ``.table.npy``, ``.core`` and ``.json`` into a folder that may exist already.
 
     The table holds the output code of every input code, index 0 = the most negative one, in the
     smallest integer dtype that holds the output format. The same program gives the same bytes.
@@ -55,6 +59,7 @@ def emit_unit(
         max_ulp: Largest distance of the table from the correctly rounded function.
         lanes: Codes a beat.
         pipelining: Where registers go; tables may be cut for it, the map stays.
+        library: FuseSoC's library of the unit: ``normforge:<library>:<name>:0.1.0``.
 
     Returns:
         What the JSON file says: ``name expression input output lanes latency_cycles ii realization
@@ -88,19 +93,26 @@ def emit_unit(
     }
     write_text(folder / body["verilog"], unit_verilog(unit, body["top"]))
     _write_table(folder / body["table"], table, program.output)
+    write_text(folder / f"{name}.core", _core_of(body, library))
     write_json(folder / f"{name}.json", body)
     return body
 
 
-def unit_verilog(unit: Unit, top: str) -> str:
+def unit_verilog(unit: Unit, module: str) -> str:
     """Verilog of a unit with the ports ``clk rst s_axis_* m_axis_*``; the same text for the same unit."""
     ports: dict[str, Any] = {}
     for prefix, stream in (("s_axis", unit.i), ("m_axis", unit.o)):
         ports |= {f"{prefix}_{port}": (getattr(stream, port), None) for port in PORTS}
     # Another Yosys on the PATH would write other text; the one that comes with Amaranth is pinned.
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
-    text: str = verilog.convert(unit, name=top, ports=ports, emit_src=False, strip_internal_attrs=True)
-    return text
+    text: str = verilog.convert(unit, name=module, ports=ports, emit_src=False, strip_internal_attrs=True)
+    return with_lint_exceptions(text, generated=True)
+
+
+def _core_of(body: Mapping[str, Any], library: str) -> str:
+    description = "{expression}, {input} to {output}, {latency_cycles} cycles".format(**body)
+    identifier = core_id(library, body["name"])
+    return core_text(identifier, description=description, files=[body["verilog"]], top=body["top"])
 
 
 def table_digest(table: IntArray) -> str:
@@ -122,6 +134,7 @@ def _smallest_dtype(format: FixedFormat) -> np.dtype[Any]:
 
 def _emit_run(run: RunDir) -> None:
     functions = run.read_functions()
+    top.check_names([unit_name(site) for site in functions])
     captured = read_json(run.capture_stats)
     with progress("hdl", len(functions)) as done:
         units = []
@@ -130,6 +143,7 @@ def _emit_run(run: RunDir) -> None:
             affine = {"folds": norm["foldable"], "reason": norm["reason"]}
             units.append(_emit_site(run, site, entry) | {"affine": affine})
             done(site)
+    top.write_top(run.hdl, units, run.config.name)
     write_json(run.manifest, {"units": units, "kept": captured.get("kept", {})})
     for folder in (run.hdl, run.operators):
         keep_only(folder, _outputs(run))  # an earlier run may have had other sites
@@ -140,7 +154,7 @@ def _emit_site(run: RunDir, site: str, entry: dict[str, Any]) -> dict[str, Any]:
     unit = run.config.unit
     program = Program.from_json(run.program(site).read_text())
     shared = {"name": unit_name(site), "expression": entry["expression"]}
-    shared |= {"lanes": unit.lanes, "pipelining": Pipelining(unit.fmax_mhz)}
+    shared |= {"lanes": unit.lanes, "pipelining": Pipelining(unit.fmax_mhz), "library": run.config.name}
     body = emit_unit(
         program, folder=run.hdl, realization=entry["realization"], max_ulp=entry["max_ulp"], **shared
     )
@@ -148,6 +162,7 @@ def _emit_site(run: RunDir, site: str, entry: dict[str, Any]) -> dict[str, Any]:
         plain = realize(parse(entry["expression"]), program.input, program.output, kind="operator")
     except NotApplicableError:
         return body | {"site": site, "operator": None}
+    shared["library"] += "_operator"
     beside = emit_unit(
         plain.program, folder=run.operators, realization=plain.kind, max_ulp=plain.max_ulp, **shared
     )
@@ -163,7 +178,8 @@ def _inputs(run: RunDir) -> list[Path]:
 def _outputs(run: RunDir) -> list[Path]:
     if not run.manifest.exists():
         return [run.manifest]
-    return [run.manifest, *_unit_files(run, read_json(run.manifest)["units"])]
+    tops = [run.hdl / name for name in top.TOP_FILES]
+    return [run.manifest, *tops, *_unit_files(run, read_json(run.manifest)["units"])]
 
 
 def _unit_files(run: RunDir, units: Sequence[Mapping[str, Any]]) -> list[Path]:

@@ -62,7 +62,8 @@ def test_the_description_has_every_key_and_is_what_the_json_says(tmp_path: Path)
         "square.table.npy",
         "normforge_square",
     )
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["square.json", "square.table.npy", "square.v"]
+    made = ["square.core", "square.json", "square.table.npy", "square.v"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == made
 
 
 def test_the_table_is_the_whole_map_in_the_smallest_dtype(tmp_path: Path) -> None:
@@ -109,7 +110,7 @@ def test_lanes_take_whole_bytes_on_the_ports(tmp_path: Path) -> None:
 def test_the_same_program_gives_the_same_bytes_without_paths(tmp_path: Path) -> None:
     emitted(tmp_path / "a", small_program())
     emitted(tmp_path / "b", Program.from_json(small_program().to_json()))
-    for name in ("square.v", "square.json", "square.table.npy"):
+    for name in ("square.v", "square.json", "square.table.npy", "square.core"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     text = (tmp_path / "a" / "square.v").read_text()
     assert "src =" not in text
@@ -169,7 +170,7 @@ def test_the_stage_emits_every_site_and_the_operator_pipeline_beside_it(run: Run
         assert beside["realization"] == "operator"
         off = np.abs(np.load(run.hdl / "operator" / beside["table"]).astype(int) - table)
         assert off.max() <= beside["max_ulp"] + unit["max_ulp"]
-    assert {p.name for p in run.hdl.glob("*.v")} == {"blocks_0_norm1.v", "norm.v"}
+    assert {p.name for p in run.hdl.glob("*.v")} == {"blocks_0_norm1.v", "norm.v", "top.v"}
 
 
 def test_the_manifest_says_whose_affine_does_not_fold_and_which_norms_were_kept(run: RunDir) -> None:
@@ -188,8 +189,8 @@ def test_units_of_sites_that_are_gone_are_removed(run: RunDir) -> None:
     del functions["norm"]
     write_json(run.functions, {"sites": functions})
     STAGE.run(run)
-    for folder in (run.hdl, run.operators):
-        assert {p.stem for p in folder.glob("*.v")} == {"blocks_0_norm1"}
+    for folder, tops in ((run.hdl, {"top"}), (run.operators, set())):
+        assert {p.stem for p in folder.glob("*.v")} == {"blocks_0_norm1"} | tops
     assert run.manifest.exists()
 
 
