@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hw import vendor
 from sw.ir.delays import DELAYS
 from sw.ir.design import OBJECTIVES, Design
 from sw.ir.parse import FUNCTIONS
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latency", type=int, metavar="CYCLES", help="register stages, instead of a clock")
     parser.add_argument("--family", default="ecp5", help=f"whose delays count: {', '.join(DELAYS)}")
     parser.add_argument("--name", default="unit", help="name of the unit and of its files")
+    vendor.add_arguments(parser)
     parser.add_argument("-o", dest="folder", type=Path, required=True, metavar="DIR")
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
 
@@ -56,6 +58,7 @@ def compile_unit(args: argparse.Namespace) -> int:
     from hw.compare import comparison_table, measure_designs
     from hw.compile import compile_formula
 
+    vendor.check_arguments(args, args.fmax)
     order = _order(args)
     unit, found = compile_formula(order, args.folder)
     if args.realize == "all":
@@ -65,6 +68,7 @@ def compile_unit(args: argparse.Namespace) -> int:
         for number, design in enumerate(found):
             print(("   " if number else "-> ") + _line(design))
     _remark(args, unit)
+    vendor.write_asked(args, args.folder, unit, args.fmax)
     return 0
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import gp.command
 import hw.command
+import hw.vendor
 from sw.ir.errors import InputError
-from sw.run_dir import RunDir
+from sw.run_dir import RunDir, read_json
 from sw.stage import Stage, add_run_arguments, guarded, open_run, report_run
 
 STAGES: dict[str, str] = {
@@ -70,7 +71,9 @@ def _parser() -> argparse.ArgumentParser:
             command.set_defaults(action=lambda args: gp.command.evolve(args, _one_stage))
         else:
             add_run_arguments(command)
-            command.set_defaults(action=_verify if name == "verify" else _one_stage)
+            command.set_defaults(action={"hdl": _hdl, "verify": _verify}.get(name, _one_stage))
+        if name == "hdl":
+            hw.vendor.add_arguments(command)
         command.add_argument(
             "--missing", action="store_true", help="first run earlier stages that are missing or out of date"
         )
@@ -88,6 +91,16 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--seeds", type=int, default=1, metavar="N", help="repeat the accuracy stages with N seeds"
     )
     command.set_defaults(action=_run)
+
+
+def _hdl(args: argparse.Namespace) -> int:
+    """The stage, and the vendor's project of the run's top where one is asked for."""
+    run = open_run(args)
+    hw.vendor.check_arguments(args, run.config.unit.fmax_mhz)
+    status = _one_stage(args)
+    if args.vendor is not None:
+        hw.vendor.write_asked(args, run.hdl, read_json(run.hdl / "top.json"), run.config.unit.fmax_mhz)
+    return status
 
 
 def _verify(args: argparse.Namespace) -> int:

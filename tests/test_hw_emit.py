@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hw.emit import STAGE, emit_unit, table_digest
+from sw import cli
 from sw.config import ModelConfig, RunConfig, UnitConfig
 from sw.ir import interpret
 from sw.ir.build import Builder
@@ -181,6 +182,25 @@ def test_the_manifest_says_whose_affine_does_not_fold_and_which_norms_were_kept(
         {"folds": True, "reason": ""},
     ]
     assert manifest["kept"] == {"norm_pre": "it was asked for"}
+
+
+def test_the_command_writes_a_vendors_project_of_all_units(
+    run: RunDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.keep_config()
+    words = ["hdl", str(run.root / "config.toml"), "--vendor", "quartus", "--part"]
+    assert cli.main([*words, "wrong"]) == 2
+    assert "part must be one such as 5CSEMA5F31C6, not 'wrong'" in capsys.readouterr().err
+    assert not run.hdl.exists()
+    assert cli.main([*words, "5CEBA4F23C7"]) == 0
+    text = (run.hdl / "vendor/quartus/top.tcl").read_text()
+    assert "TOP_LEVEL_ENTITY normforge_top_axis" in text
+    for name in ("blocks_0_norm1.v", "norm.v", "top.v", "top_axis.v"):
+        assert f"VERILOG_FILE rtl/{name}\n" in text
+        assert (run.hdl / "vendor/quartus/rtl" / name).exists()
+    wrapper = (run.hdl / "vendor/quartus/rtl/top_axis.v").read_text()
+    assert "xilinx.com:interface:axis:1.0 blocks_0_norm1_m_axis TREADY" in wrapper
+    assert not STAGE.run(run), "nothing changed"
 
 
 def test_units_of_sites_that_are_gone_are_removed(run: RunDir) -> None:

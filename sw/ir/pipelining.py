@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sw.ir.build import Builder, Wire
-from sw.ir.delays import Terms, delay_ns, nanoseconds, product_terms, register_ns, table_terms
+from sw.ir.delays import DELAYS, Terms, delay_ns, nanoseconds, product_terms, register_ns, table_terms
+from sw.ir.errors import InputError
 from sw.ir.interpret import MAX_TABLE_BITS
 from sw.ir.program import Op, Program
 from sw.ir.schedule import Schedule, plan, plan_latency
@@ -35,8 +36,10 @@ class Pipelining:
         """The program as it is.
 
         Raises:
-            InputError: Clock or latency is out of range.
+            InputError: Clock or latency is out of range, or the family is unknown.
         """
+        if self.family not in DELAYS:
+            raise InputError(f"family must be one of {', '.join(DELAYS)}, not '{self.family}'")
         if self.latency is not None:
             return plan_latency(program, self.latency, family=self.family, block_memory=self.block_memory)
         return plan(program, self.fmax_mhz, family=self.family, block_memory=self.block_memory)
