@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 hdl: $(READY)  ## Verilog for every norm site: train or load, capture, evolve, align, quantize, generate
 	$(RUN) run $(CONFIG) --until hdl
 
-sim: $(READY)  ## prove every unit on every input code: cocotb on Verilator
+sim: $(READY)  ## prove every unit on every input code: cocotb on Verilator (WAVES=1 records waveforms)
 	$(RUN) verify $(CONFIG) --missing
 
 synth: $(READY)  ## resources (Yosys: xc7, ECP5, iCE40) and Fmax (nextpnr: ECP5)

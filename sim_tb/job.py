@@ -97,3 +97,8 @@ def figures_path(folder: Path) -> Path:
 def results_path(folder: Path) -> Path:
     """Where cocotb leaves its JUnit XML."""
     return folder / "results.xml"
+
+
+def waves_path(folder: Path) -> Path:
+    """Where Verilator leaves the waveform, if one is asked for."""
+    return folder / "dump.vcd"

@@ -61,6 +61,7 @@ def _build(runner: Any, job: Job, folder: Path) -> None:
         sources=[Path(job.verilog)],
         hdl_toplevel=job.top,
         build_dir=folder,
+        clean=True,  # make would keep objects that were compiled without waves
         waves=job.waves,
         timescale=("1ns", "1ps"),
         build_args=["-Wno-fatal"],  # what lint says about generated Verilog goes to the log

@@ -17,7 +17,7 @@ from pathlib import Path
 from hw.tools import ToolError, require_simulator
 from sim_tb import objects
 from sim_tb.contract import Contract, Replay, examine
-from sim_tb.job import TESTS, Job, figures_path, results_path, write_expected, write_job
+from sim_tb.job import TESTS, Job, figures_path, results_path, waves_path, write_expected, write_job
 from sim_tb.results import Check, UnitReport, read_cocotb_results
 from sim_tb.unit import UnitFiles
 from sw.ir.program import Program
@@ -25,6 +25,11 @@ from sw.run_dir import make_folder, read_json
 
 LOG = "simulation.log"
 _MISSING_COCOTB = "cocotb must be 2.0 or later, not missing; pip install 'normforge[sim]'"
+
+
+def waves_asked() -> bool:
+    """Whether the environment asks for waveforms, ``WAVES=1``."""
+    return os.environ.get("WAVES", "0") not in ("", "0")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +51,7 @@ class Settings:
     seed: int = 0
     jobs: int = 0
     """Simulations at a time; 0: one a core."""
-    waves: bool = field(default_factory=lambda: os.environ.get("WAVES", "0") not in ("", "0"))
+    waves: bool = field(default_factory=waves_asked)
     """Record ``dump.vcd`` beside each unit's results; the environment's ``WAVES=1`` asks for it."""
 
 
@@ -124,7 +129,7 @@ def _report(
     started = time.monotonic()
     folder = settings.folder / unit.name
     write_expected(folder, contract.expected)
-    for stale in (results_path(folder), figures_path(folder)):
+    for stale in (results_path(folder), figures_path(folder), waves_path(folder)):
         stale.unlink(missing_ok=True)
     status = _simulate(folder, environment)
     simulated = _simulation_checks(folder, status, contract, settings)

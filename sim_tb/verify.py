@@ -2,7 +2,8 @@
 
 ``python -m sim_tb.verify CONFIG`` does it for a run; ``python -m sim_tb.verify out/tanh.json ...`` for
 units that stand alone, such as ``normforge compile`` writes, or for a ``manifest.json``. ``WAVES=1`` in
-the environment records a waveform of each unit. The exit status is 1 where a check does not hold.
+the environment records a waveform of each unit, whether or not anything changed. The exit status is 1
+where a check does not hold.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from sim_tb.contract import Replay
+from sim_tb.job import waves_path
 from sim_tb.results import UnitReport, write_junit
 from sim_tb.unit import UnitFiles, read_manifest
-from sim_tb.verification import Request, Settings, verify
+from sim_tb.verification import Request, Settings, verify, waves_asked
 from sw.ir.errors import InputError, VerificationError
 from sw.ir.program import Program
 from sw.run_dir import RunDir, write_json
@@ -72,6 +74,8 @@ def results_folder(path: Path) -> Path:
 def verify_and_report(requests: Sequence[Request], settings: Settings) -> list[UnitReport]:
     """Verify, print a line a unit, and leave ``summary.json`` and ``junit.xml`` in the settings' folder.
 
+    Where a waveform is recorded, its path follows the unit's line.
+
     Raises:
         InputError: A file of a unit cannot be used, two units have one name, or a tool is missing.
         VerificationError: A check does not hold; the files are there all the same.
@@ -86,6 +90,9 @@ def verify_and_report(requests: Sequence[Request], settings: Settings) -> list[U
             print(report.line(width), flush=True)
             for check in report.failures():
                 print(f"    {check.name}: {check.message}", flush=True)
+            waves = waves_path(settings.folder / report.name)
+            if waves.exists():
+                print(f"    waveform: {waves}", flush=True)
             reports.append(report)
             done(report.site)
     passed = all(report.passed for report in reports)
@@ -140,13 +147,14 @@ STAGE = Stage(
 def main(argv: Sequence[str]) -> int:
     """As the module says; the exit status."""
     if not any(arg.endswith(".json") for arg in argv):
-        return STAGE.main(argv)
+        return STAGE.main([*argv, *(["--force"] if waves_asked() else [])])
     parser = argparse.ArgumentParser(prog="sim_tb.verify", description="Verify units by their JSON files.")
     parser.add_argument("units", metavar="UNIT.json", nargs="+", type=Path, help="a unit or a manifest.json")
     parser.add_argument("-o", dest="folder", type=Path, help="folder of the results (default: sim, near it)")
     parser.add_argument("--stall-beats", type=int, default=4096, help="beats sent under random stalls")
     parser.add_argument("--seed", type=int, default=0, help="seed of codes and stalls")
     parser.add_argument("--jobs", type=int, default=0, help="simulations at a time; 0: one a core")
+    parser.add_argument("--waves", action="store_true", help="record a waveform of each unit")
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
     args = parser.parse_args(argv)
     settings = Settings(
@@ -154,6 +162,7 @@ def main(argv: Sequence[str]) -> int:
         stall_beats=args.stall_beats,
         seed=args.seed,
         jobs=args.jobs,
+        waves=args.waves or waves_asked(),
     )
 
     def action() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -74,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
             command.set_defaults(action={"hdl": _hdl, "verify": _verify}.get(name, _one_stage))
         if name == "hdl":
             hw.vendor.add_arguments(command)
+        if name == "verify":
+            command.add_argument("--waves", action="store_true", help="record a waveform of each unit")
         command.add_argument(
             "--missing", action="store_true", help="first run earlier stages that are missing or out of date"
         )
@@ -105,11 +108,15 @@ def _hdl(args: argparse.Namespace) -> int:
 
 def _verify(args: argparse.Namespace) -> int:
     """The stage, or the units of a manifest or of ``compile``, named by their JSON."""
-    if Path(args.config).suffix != ".json":
-        return _one_stage(args)
+    from sim_tb.verification import waves_asked
     from sim_tb.verify import main as verify_units
 
-    return verify_units([args.config, *(["--debug"] if args.debug else [])])
+    if args.waves:
+        os.environ["WAVES"] = "1"  # as the simulator wants it
+    if Path(args.config).suffix == ".json":
+        return verify_units([args.config, *(["--debug"] if args.debug else [])])
+    args.force |= waves_asked()
+    return _one_stage(args)
 
 
 def _one_stage(args: argparse.Namespace) -> int:

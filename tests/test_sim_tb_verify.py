@@ -14,6 +14,7 @@ import pytest
 from sim_tb.unit import digest_of_table
 from sim_tb.verification import Settings
 from sim_tb.verify import STAGE, main, read_requests, results_folder, verify_and_report
+from sw import cli
 from sw.config import from_dict
 from sw.ir.build import Builder
 from sw.ir.errors import InputError, VerificationError
@@ -227,10 +228,15 @@ class TestSimulated:
         assert "test_unit[site.late]" in done.stdout
         assert (tmp_path / "sim" / late.stem / "results.xml").exists()
 
-    def test_waves_are_recorded(self, tmp_path, shared):
-        path = make_unit(tmp_path, "waved")
-        verify_and_report(read_requests(path), Settings(folder=shared, stall_beats=16, waves=True))
-        assert "s_axis_tvalid" in (shared / "waved" / "dump.vcd").read_text()
+    def test_waves_are_recorded_and_their_path_is_printed(self, tmp_path, shared, capsys):
+        arguments = [str(make_unit(tmp_path, "waved")), "-o", str(shared), "--stall-beats", "16"]
+        assert main([*arguments, "--waves"]) == 0
+        waves = shared / "waved" / "dump.vcd"
+        assert f"    waveform: {waves}\n" in capsys.readouterr().out
+        assert "s_axis_tvalid" in waves.read_text()
+        assert main(arguments) == 0
+        assert "waveform" not in capsys.readouterr().out
+        assert not waves.exists(), "one of an earlier simulation"
 
     def test_unchanged_verilog_is_not_built_again(self, tmp_path, shared):
         path = make_unit(tmp_path, "stable")
@@ -279,6 +285,22 @@ def test_stage_verifies_a_run_on_its_real_activations(tmp_path, shared, monkeypa
     with pytest.raises(VerificationError, match=r"1 of 1 units do not verify: 'blocks.0.norm1' \(replay\)"):
         STAGE.run(run)
     assert "differs from the quantized model: code" in capsys.readouterr().out
+
+
+@pytest.mark.tools
+@pytest.mark.slow
+def test_waves_of_a_run_are_recorded_though_it_is_up_to_date(tmp_path, shared, monkeypatch, capsys):
+    monkeypatch.setenv("WAVES", "0")  # what the command sets ends with the test
+    run = make_run(tmp_path)
+    run.keep_config()
+    share_objects(shared, run.sim)
+    arguments = ["verify", str(run.root / "config.toml")]
+    assert cli.main(arguments) == 0
+    assert "waveform" not in capsys.readouterr().out
+    assert cli.main([*arguments, "--waves"]) == 0
+    waves = run.sim / "blocks_0_norm1" / "dump.vcd"
+    assert f"    waveform: {waves}\n" in capsys.readouterr().out
+    assert waves.stat().st_size > 0
 
 
 def test_replay_without_the_site_is_refused(tmp_path):
