@@ -55,7 +55,7 @@ def template_text(name: str, top: str, units: Units) -> str:
 def summary(unit: Mapping[str, Any]) -> str:
     """Formats, lanes and latency of a unit in one line."""
     lanes = f"{unit['lanes']} lane{'s' if unit['lanes'] > 1 else ''}"
-    return f"{unit['input']} to {unit['output']}, {lanes} a beat, latency {unit['latency_cycles']} cycles"
+    return f"{unit['input']} to {unit['output']}, {lanes} a beat, latency {unit['latency_cycles']}"
 
 
 def _attributes(units: Units) -> dict[str, list[str]]:

@@ -110,7 +110,7 @@ def unit_verilog(unit: Unit, module: str) -> str:
 
 
 def _core_of(body: Mapping[str, Any], library: str) -> str:
-    description = "{expression}, {input} to {output}, {latency_cycles} cycles".format(**body)
+    description = "{expression}, {input} to {output}, latency {latency_cycles}".format(**body)
     identifier = core_id(library, body["name"])
     return core_text(identifier, description=description, files=[body["verilog"]], top=body["top"])
 
