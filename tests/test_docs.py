@@ -5,11 +5,11 @@ from amaranth.sim import Simulator
 
 from hw.parts import VENDORS
 from hw.pipeline import Unit
-from hw.schedule import plan
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
 from sw.ir.program import ARITY, VERSION, Op
 from sw.ir.realize import realize
+from sw.ir.schedule import plan
 
 ROOT = Path(__file__).parents[1]
 

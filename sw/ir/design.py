@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,8 +14,8 @@ from sw.ir.realize import KINDS, Realization, candidates, plan_kind
 from sw.ir.realize.target import NotApplicableError, Target
 from sw.ir.schedule import MAX_MHZ, Schedule, check_clock
 
-_PERIOD_STEP_NS = 0.1
-"""Periods that differ by less count as equal."""
+_PERIOD_STEP = 0.05
+"""Periods whose ratio differs from 1 by less count as equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +102,4 @@ def _designed(realization: Realization, wanted: Pipelining) -> Design:
 
 
 def _rounded(period_ns: float) -> float:
-    return round(period_ns / _PERIOD_STEP_NS) * _PERIOD_STEP_NS
+    return round(math.log(period_ns) / _PERIOD_STEP)

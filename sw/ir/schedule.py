@@ -60,7 +60,7 @@ def plan(program: Program, fmax_mhz: float, *, family: str = "ecp5", block_memor
     blocks = block_tables(program) if block_memory else frozenset()
     graph = _Graph(program.instrs, math.inf, blocks, family)
     graph.budget_ns = 1000.0 / fmax_mhz - graph.register_ns
-    return graph.schedule(graph.earliest()[-1] + 1)
+    return graph.schedule(graph.least_latency())
 
 
 def plan_latency(
@@ -82,7 +82,7 @@ def plan_latency(
     low, high = max(graph.costs), sum(graph.costs)
     while high - low > RESOLUTION_NS:
         graph.budget_ns = (low + high) / 2
-        fits = graph.earliest()[-1] < latency_cycles
+        fits = graph.least_latency() <= latency_cycles
         low, high = (low, graph.budget_ns) if fits else (graph.budget_ns, high)
     graph.budget_ns = high
     return graph.schedule(latency_cycles)
@@ -128,8 +128,13 @@ class _Graph:
     def schedule(self, latency: int) -> Schedule:
         """The earliest stages, moved within a latency that they fit to where registers are fewest."""
         stages = self.fewer_registers(self.earliest(), latency)
-        bits, slowest = self.register_bits(stages, latency), max(self.arrivals(stages))
+        bits = self.register_bits(stages, latency)
+        slowest = max(*self.arrivals(stages), BLOCK_NS if self.blocks else 0.0)
         return Schedule(tuple(stages), latency, bits, slowest + self.register_ns, self.blocks)
+
+    def least_latency(self) -> int:
+        """Registers of the earliest stages; a block memory at the end has one more behind its own."""
+        return self.earliest()[-1] + 1 + (len(self.instrs) - 1 in self.blocks)
 
     def arrivals(self, stages: Sequence[int]) -> list[float]:
         """How long after its stage's register each operation is done."""
