@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from sw.ir.expr import Expr
 from sw.ir.formats import FixedFormat
 from sw.ir.price import lut6
 from sw.ir.program import Program, dropping
-from sw.ir.realize import dataflow, exceptions, pwl, requant, table, threshold
+from sw.ir.realize import bipartite, dataflow, exceptions, pwl, requant, table, threshold
 from sw.ir.realize.target import NotApplicableError, Target
 
 KINDS: dict[str, Callable[[Target], Program]] = {
@@ -22,6 +22,7 @@ KINDS: dict[str, Callable[[Target], Program]] = {
     "half_table": table.plan_half,
     "threshold": threshold.plan,
     "pwl": pwl.plan,
+    "bipartite": bipartite.plan,
     "exceptions": exceptions.plan,
     "table": table.plan,
 }
@@ -80,8 +81,8 @@ def realize(
     target = Target.of(expr, input, output, max_ulp)
     if kind != "auto":
         return plan_kind(kind, target)
-    found = candidates(target, _hopeful(target))
-    return cheapest(found or candidates(target), target)
+    found = candidates(target, _hopeful(target), pruned=True)
+    return cheapest(found or candidates(target, pruned=True), target)
 
 
 def _hopeful(target: Target) -> Sequence[str]:
@@ -108,8 +109,13 @@ def cheapest(found: list[Realization], target: Target) -> Realization:
     return min(near, key=lambda r: r.lut6)
 
 
-def candidates(target: Target, kinds: Sequence[str] = tuple(KINDS)) -> list[Realization]:
-    """Every kind that applies, in the order of ``KINDS``; large plain tables are left out."""
+def candidates(
+    target: Target, kinds: Sequence[str] = tuple(KINDS), *, pruned: bool = False
+) -> list[Realization]:
+    """Every kind that applies, in the order of ``KINDS``; large plain tables are left out.
+
+    Where ``pruned``, so are those that cannot beat the cheapest before them.
+    """
     coarse = target.coarser(target.idle_bits())
     lo, hi = coarse.active_range()
     found: list[Realization] = []
@@ -122,6 +128,8 @@ def candidates(target: Target, kinds: Sequence[str] = tuple(KINDS)) -> list[Real
             found.append(plan_kind(kind, target))
         except NotApplicableError:
             continue
+        if pruned and found[-1].max_ulp <= target.max_ulp:
+            target = replace(target, budget=min(target.budget, found[-1].lut6))
     return found
 
 

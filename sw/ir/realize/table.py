@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from sw.ir.build import Builder
+from sw.ir.build import Builder, Wire
 from sw.ir.formats import FixedFormat
 from sw.ir.price import lut6
 from sw.ir.program import Program
-from sw.ir.realize.target import NotApplicableError, Target, address, fold
+from sw.ir.realize.domain import Domain, coarsest, domains
+from sw.ir.realize.target import NotApplicableError, Target, address
 
 MAX_ADDRESS_BITS = 16
 
 
 def plan(target: Target) -> Program:
-    """The map as one table over the codes between its saturated ends; always exact.
+    """The map as one table over the codes between its saturated ends, within ``max_ulp``.
 
     Raises:
         NotApplicableError: More than 16 address bits would be needed.
     """
     lo, hi = target.active_range()
     _check(hi - lo + 1)
-    return min((_plan(target, *ends) for ends in {(lo, hi), _aligned(target.input, lo, hi)}), key=lut6)
+    plans = [_plan(target, *ends) for ends in {(lo, hi), _aligned(target.input, lo, hi)}]
+    if target.max_ulp:
+        plans += [_tabulated(domain) for domain in domains(target) if domain.symmetry == "none"]
+    return min(plans, key=lut6)
 
 
 def _aligned(input: FixedFormat, lo: int, hi: int) -> tuple[int, int]:
@@ -40,16 +44,25 @@ def _plan(target: Target, lo: int, hi: int) -> Program:
 
 
 def plan_half(target: Target) -> Program:
-    """A table over |x| and a negation for odd maps; exact for every code, the most negative one, too.
+    """A table over |x| and a negation for odd maps, within ``max_ulp`` at every code.
 
     Raises:
         NotApplicableError: The map is neither odd nor even, or needs more than 16 address bits.
     """
-    b = Builder(target.input)
-    folded = fold(b, target)
-    _check(len(folded.values))
-    index, table = address(b, folded.argument, folded.values, 0)
-    return b.build(folded.finish(b, b.lookup(index, table)), target.output)
+    halves = [domain for domain in domains(target) if domain.symmetry != "none"]
+    if not halves:
+        raise NotApplicableError(f"map of '{target.expr}' must be odd or even")
+    _check(min(len(domain.lower) for domain in halves))
+    return min((_tabulated(domain) for domain in halves), key=lut6)
+
+
+def _tabulated(domain: Domain) -> Program:
+    values = coarsest(domain.lower, domain.upper)
+
+    def core(b: Builder, argument: Wire) -> Wire:
+        return b.lookup(argument, values)
+
+    return domain.program(core)
 
 
 def _check(entries: int) -> None:

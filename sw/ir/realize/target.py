@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +25,7 @@ class Target:
     Args:
         map: T, int64, one entry an input code, index 0 = the most negative.
         max_ulp: 0: every entry equal; 1: at most one output code away.
+        budget: LUTs that a plan must beat to be of use; it may give up where it cannot.
     """
 
     expr: Expr
@@ -31,6 +33,7 @@ class Target:
     output: FixedFormat
     map: IntArray
     max_ulp: int = 0
+    budget: float = math.inf
 
     @classmethod
     def of(cls, expr: Expr, input: FixedFormat, output: FixedFormat, max_ulp: int = 0) -> Target:
@@ -63,66 +66,6 @@ class Target:
     def at(self, codes: IntArray) -> IntArray:
         """T at input codes."""
         return self.map[codes - self.input.min_raw]
-
-    def halves(self) -> tuple[IntArray, IntArray]:
-        """The map at codes 0, 1, 2, ... and at 0, -1, -2, ...; the negative side has one more code."""
-        middle = -self.input.min_raw
-        return self.map[middle:], self.map[middle::-1]
-
-
-@dataclass(frozen=True, slots=True)
-class Folded:
-    """The map on the magnitude of its input, where symmetry halves the work.
-
-    Args:
-        argument: The wire with |x|, saturated where the map no longer changes.
-        negative: The wire that says that the result must be negated; None for an even map.
-        values: What to compute at magnitudes 0, 1, ..., hi. In an odd map it may exceed the largest
-            output code by one: the negative side of two's complement reaches one further.
-        output: The format in which the sign is given back and the result saturated.
-    """
-
-    argument: Wire
-    negative: Wire | None
-    values: IntArray
-    output: FixedFormat
-
-    def finish(self, b: Builder, result: Wire) -> Wire:
-        """Give the result of the magnitude its sign back, within the output format."""
-        if self.negative is not None:
-            result = b.negate(self.negative, result)
-        return b.clamp(result, self.output.min_raw, self.output.max_raw)
-
-
-def fold(b: Builder, target: Target) -> Folded:
-    """Use the symmetry of a map.
-
-    Raises:
-        NotApplicableError: The map is neither odd nor even.
-    """
-    if not target.input.signed:
-        raise NotApplicableError(f"map of '{target.expr}' must be of a signed input to be folded")
-    right, left = target.halves()
-    right_known = np.append(right, [_continued(right, left, target)])
-    if np.array_equal(right_known, left):
-        values, is_odd = left, False
-    else:
-        values, is_odd = np.maximum(right_known, -left), True
-        output = target.output
-        fits = np.array_equal(right, np.minimum(values[:-1], output.max_raw))
-        if not (fits and np.array_equal(left, np.maximum(-values, output.min_raw)) and values[0] == 0):
-            raise NotApplicableError(f"map of '{target.expr}' must be odd or even")
-    changes = np.flatnonzero(np.diff(values))
-    last = int(changes[-1]) + 1 if changes.size else 0
-    magnitude = b.min(b.abs(b.x), b.const(last))
-    negative = b.lt(b.x, b.const(0)) if is_odd else None
-    return Folded(magnitude, negative, values[: last + 1], target.output)
-
-
-def _continued(right: IntArray, left: IntArray, target: Target) -> int:
-    """What the positive side would be at the magnitude that only the most negative code has."""
-    is_even = np.array_equal(right, left[:-1])
-    return int(left[-1] if is_even else min(-left[-1], target.output.max_raw))
 
 
 def address(b: Builder, wire: Wire, values: IntArray, first: int) -> tuple[Wire, IntArray]:
