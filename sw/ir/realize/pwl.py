@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from sw.ir.build import Builder, Wire
 from sw.ir.csd import times
 from sw.ir.formats import IntArray
-from sw.ir.price import lut6
+from sw.ir.price import lut6, table_lut6
 from sw.ir.program import Program
 from sw.ir.realize.domain import Domain, domains, luts_a_bit
 from sw.ir.realize.target import NotApplicableError, Target
@@ -18,24 +18,18 @@ from sw.ir.realize.target import NotApplicableError, Target
 _MAX_SEGMENT_BITS = 12
 _MIN_SEGMENT_BITS = 2
 _SLOPES_TRIED = 3
-_PRICED = 4
-"""How many segmentations with the smallest tables are built and priced."""
+_FINER = 6
+"""Fraction bits of a slope that are tried beyond those that a segment's width asks for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Segments:
+class Lines:
     """Integer lines, one a segment of 2^bits codes: y = (slope * dx + intercept) >> shift."""
 
-    domain: Domain
     bits: int
     shift: int
     slopes: IntArray
     intercepts: IntArray
-
-    def table_bits(self) -> int:
-        """Bits of both tables, the measure by which segmentations compete."""
-        widths = [int(np.ptp(column)).bit_length() for column in (self.slopes, self.intercepts)]
-        return len(self.slopes) * sum(widths) + 64 * (widths[0] * self.bits + self.domain.overhead)
 
     def core(self, b: Builder, argument: Wire) -> Wire:
         """The result at an argument, as a wire."""
@@ -44,6 +38,58 @@ class Segments:
         least, most = b.range(slope)
         rise = times(b, dx, least) if least == most else b.mul(slope, dx)
         return b.shr(b.add(rise, intercept), self.shift)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Segmentation:
+    """A domain in segments of 2^bits codes; they compare by the fewest LUTs to hope for."""
+
+    estimate: float
+    bits: int
+    domain: Domain = field(compare=False)
+
+    def lines(self) -> Lines | None:
+        """The coarsest lines that serve, if any do."""
+        found: Lines | None = None
+        for shift in range(self.bits, self.bits + _FINER):
+            found = self.fit(shift)
+            if found is not None:
+                break
+        while found is not None and found.shift:
+            coarser = self.fit(found.shift - 1)
+            if coarser is None:
+                break
+            found = coarser
+        return found
+
+    def fit(self, shift: int) -> Lines | None:
+        """Lines of this shift, or None if a segment has none near its chord."""
+        lower = (self.domain.lower << shift).reshape(-1, 1 << self.bits)
+        upper = (((self.domain.upper + 1) << shift) - 1).reshape(-1, 1 << self.bits)
+        dx = np.arange(1 << self.bits)
+        rise = lower[:, -1] + upper[:, -1] - lower[:, 0] - upper[:, 0]
+        center = np.rint(rise / (2 * dx[-1])).astype(np.int64)
+        slopes, intercepts = center.copy(), np.zeros(len(lower), dtype=np.int64)
+        pending = np.arange(len(lower))
+        for step in sorted(range(-_SLOPES_TRIED, _SLOPES_TRIED + 1), key=abs):
+            slope = center[pending] + step
+            line = slope[:, None] * dx
+            least, most = (lower[pending] - line).max(axis=1), (upper[pending] - line).min(axis=1)
+            serves = least <= most
+            hit = pending[serves]
+            slopes[hit], intercepts[hit] = slope[serves], ((least + most) >> 1)[serves]
+            pending = pending[~serves]
+            if not pending.size:
+                return Lines(self.bits, shift, slopes, intercepts)
+        return None
+
+    def luts(self, lines: Lines) -> float:
+        """What tables and multiplication cost, and roughly what is around them."""
+        address_bits = self.domain.bits - self.bits
+        columns = (lines.slopes, lines.intercepts)
+        tables = sum(table_lut6(tuple(column.tolist()), address_bits) for column in columns)
+        slope_bits = int(np.ptp(lines.slopes)).bit_length()
+        return self.domain.overhead + tables + max(0.0, 1.75 * slope_bits * self.bits - 5)
 
 
 def plan(target: Target) -> Program:
@@ -56,50 +102,27 @@ def plan(target: Target) -> Program:
         NotApplicableError: No segmentation of at least 4 codes a segment exists, or none that could beat
             the target's ``budget``.
     """
-    found = [
-        segments
-        for domain in domains(target)
-        for bits in range(min(_MAX_SEGMENT_BITS, domain.bits), _MIN_SEGMENT_BITS - 1, -1)
-        if _least_luts(domain, bits) < target.budget
-        for segments in _with_shift(domain, bits)
-    ]
-    if not found:
+    best: Program | None = None
+    limit = target.budget
+    for segmentation in sorted(s for domain in domains(target) for s in _segmentations(domain)):
+        if segmentation.estimate >= limit:
+            break
+        lines = segmentation.lines()
+        if lines is None or segmentation.luts(lines) >= limit:
+            continue
+        program = segmentation.domain.program(lines.core)
+        if best is None or lut6(program) < lut6(best):
+            best, limit = program, min(limit, lut6(program))
+    if best is None:
         raise NotApplicableError(f"map of '{target.expr}' must be smooth enough for piecewise lines")
-    short_list = sorted(found, key=Segments.table_bits)[:_PRICED]
-    return min((segments.domain.program(segments.core) for segments in short_list), key=lut6)
+    return best
 
 
-def _least_luts(domain: Domain, bits: int) -> float:
-    return domain.overhead + domain.span * (1 + luts_a_bit(domain.bits - bits))
-
-
-def _with_shift(domain: Domain, bits: int) -> Iterator[Segments]:
-    """The coarsest lines of segments of 2^bits codes that serve, if any do."""
-    for shift in range(0, bits + 6):
-        lines = _fit(domain, bits, shift)
-        if lines is not None:
-            yield Segments(domain, bits, shift, *lines)
-            return
-
-
-def _fit(domain: Domain, bits: int, shift: int) -> tuple[IntArray, IntArray] | None:
-    """Slopes and intercepts of all segments, or None if one segment has none."""
-    lower = (domain.lower << shift).reshape(-1, 1 << bits)
-    upper = (((domain.upper + 1) << shift) - 1).reshape(-1, 1 << bits)
-    dx = np.arange(1 << bits)
-    center = np.rint((lower[:, -1] + upper[:, -1] - lower[:, 0] - upper[:, 0]) / (2 * dx[-1])).astype(
-        np.int64
-    )
-    slopes, intercepts = center.copy(), np.zeros(len(lower), dtype=np.int64)
-    pending = np.arange(len(lower))
-    for step in sorted(range(-_SLOPES_TRIED, _SLOPES_TRIED + 1), key=abs):
-        slope = center[pending] + step
-        rise = slope[:, None] * dx
-        least, most = (lower[pending] - rise).max(axis=1), (upper[pending] - rise).min(axis=1)
-        serves = least <= most
-        hit = pending[serves]
-        slopes[hit], intercepts[hit] = slope[serves], ((least + most) >> 1)[serves]
-        pending = pending[~serves]
-        if not pending.size:
-            return slopes, intercepts
-    return None
+def _segmentations(domain: Domain) -> Iterator[Segmentation]:
+    exact = domain.target.max_ulp == 0
+    for bits in range(_MIN_SEGMENT_BITS, min(_MAX_SEGMENT_BITS, domain.bits) + 1):
+        # For exact lines a slope needs a fraction that is fine enough for the last code of a segment;
+        # faithful ones may be so steep that they replace the intercept's lowest bits.
+        width = domain.span + max(0, bits - 2) if exact else max(1, domain.span - bits)
+        adder = domain.span if exact else 0
+        yield Segmentation(domain.overhead + width * luts_a_bit(domain.bits - bits) + adder, bits, domain)
