@@ -13,7 +13,17 @@ from sw.ir.expr import Expr
 from sw.ir.formats import FixedFormat
 from sw.ir.price import lut6
 from sw.ir.program import Program, dropping
-from sw.ir.realize import bipartite, dataflow, exceptions, pwl, requant, table, threshold
+from sw.ir.realize import (
+    bipartite,
+    dataflow,
+    exceptions,
+    pwl,
+    quadratic,
+    requant,
+    split,
+    table,
+    threshold,
+)
 from sw.ir.realize.target import NotApplicableError, Target
 
 KINDS: dict[str, Callable[[Target], Program]] = {
@@ -23,6 +33,8 @@ KINDS: dict[str, Callable[[Target], Program]] = {
     "threshold": threshold.plan,
     "pwl": pwl.plan,
     "bipartite": bipartite.plan,
+    "split": split.plan,
+    "quadratic": quadratic.plan,
     "exceptions": exceptions.plan,
     "table": table.plan,
 }
@@ -41,6 +53,9 @@ _WIDE_CELL_BITS = 3
 
 _TABLE_LIMIT = 1 << 12
 """Entries beyond which a plain table is never the cheapest and is only made when asked for."""
+
+_LEAST_OUTPUT_BITS = {"split": 10, "quadratic": quadratic.MIN_OUTPUT_BITS}
+"""Output bits below which a kind is not the cheapest and is only made when asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +127,18 @@ def cheapest(found: list[Realization], target: Target) -> Realization:
 def candidates(
     target: Target, kinds: Sequence[str] = tuple(KINDS), *, pruned: bool = False
 ) -> list[Realization]:
-    """Every kind that applies, in the order of ``KINDS``; large plain tables are left out.
+    """Every kind that applies, in the order of ``KINDS``.
 
-    Where ``pruned``, so are those that cannot beat the cheapest before them.
+    What is never the cheapest is left out: large plain tables, kinds for wider outputs and, where
+    ``pruned``, what cannot beat the cheapest before it.
     """
     coarse = target.coarser(target.idle_bits())
     lo, hi = coarse.active_range()
     found: list[Realization] = []
     for kind in kinds:
         if kind == "table" and hi - lo >= _TABLE_LIMIT and any(r.max_ulp <= target.max_ulp for r in found):
+            continue
+        if target.output.width < _LEAST_OUTPUT_BITS.get(kind, 0):
             continue
         if kind == "half_table" and (hi - lo) // 2 >= _TABLE_LIMIT:
             continue

@@ -5,7 +5,7 @@ The method is Das Sarma's and Matula's (1995); here the tables are solved for, n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -60,9 +60,16 @@ def plan(target: Target) -> Program:
     Raises:
         NotApplicableError: No two such tables exist.
     """
+    best = cheapest(domains(target), target.budget)
+    if best is None:
+        raise NotApplicableError(f"map of '{target.expr}' must be smooth enough for two small tables")
+    return best
+
+
+def cheapest(views: Iterable[Domain], limit: float) -> Program | None:
+    """The cheapest two tables for any of the domains; None if none cost less than ``limit``."""
     best: Program | None = None
-    limit = target.budget
-    for split in sorted(split for domain in domains(target) for split in _splits(domain)):
+    for split in sorted(split for domain in views for split in _splits(domain)):
         if split.estimate >= limit:
             break
         tables = split.solve(MAX_GUARD_BITS)
@@ -73,8 +80,6 @@ def plan(target: Target) -> Program:
         program = split.domain.program(tables.core)
         if best is None or lut6(program) < lut6(best):
             best, limit = program, min(limit, lut6(program))
-    if best is None:
-        raise NotApplicableError(f"map of '{target.expr}' must be smooth enough for two small tables")
     return best
 
 
@@ -99,16 +104,23 @@ class Split:
         if found is None:
             return None
         values, offsets = found
+        values = _narrow((lower - offsets[:, :, None]).max(axis=0), values).reshape(-1)
         least = int(offsets.min())
-        values, offsets = values.reshape(-1) + least, (offsets - least).T.reshape(-1)
-        return Tables(self.domain.bits, self.low, self.high, guard, values, offsets)
+        return Tables(
+            self.domain.bits, self.low, self.high, guard, values + least, (offsets - least).T.reshape(-1)
+        )
+
+
+def _narrow(lower: IntArray, upper: IntArray) -> IntArray:
+    """Values between the bounds, none further out than some bound asks for."""
+    return np.clip((lower + upper) >> 1, *sorted((upper.min(), lower.max())))
 
 
 def _splits(domain: Domain) -> Iterator[Split]:
     most = min(_MAX_OFFSET_BITS, domain.bits - 1)
     for low in range(1, most + 1):
-        rows = domain.lower.reshape(-1, 1 << low)
-        rise = int((rows.max(axis=1) - rows.min(axis=1)).max()).bit_length()
+        rows = domain.lower.reshape(-1, 1 << low), domain.upper.reshape(-1, 1 << low)
+        rise = max(0, int((rows[0].max(axis=1) - rows[1].min(axis=1)).max())).bit_length()
         values = domain.span * luts_a_bit(domain.bits - low)
         # Uppermost bits cost nothing up to one LUT's address.
         for high in range(max(0, min(6, most) - low), most - low + 1):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sw.ir.build import Builder, Wire
+from sw.ir.csd import times
 from sw.ir.formats import FixedFormat, IntArray
 from sw.ir.program import MAX_WIRE_BITS, Program
 from sw.ir.realize.target import Target
@@ -31,6 +32,29 @@ def luts_a_bit(address_bits: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """left * x on the negative side and right * x on the other, in 2^-shift of an output code."""
+
+    left: int
+    right: int
+    shift: int
+
+    def of(self, codes: IntArray) -> IntArray:
+        """The line at input codes."""
+        return np.where(codes < 0, self.left * codes, self.right * codes)
+
+    def wire(self, b: Builder) -> Wire:
+        """The line at the input; bends are at 0, and to one side or to both alike."""
+        if self.left == self.right:
+            return times(b, b.x, self.right)
+        if self.left == -self.right:
+            return times(b, b.abs(b.x), self.right)
+        zero = b.const(0)
+        side = b.max(b.x, zero) if self.right else b.min(b.x, zero)
+        return times(b, side, self.left + self.right)
+
+
+@dataclass(frozen=True, slots=True)
 class Domain:
     """An argument of ``bits`` bits with the interval of results that serve at each of its values.
 
@@ -41,7 +65,8 @@ class Domain:
         bits: Width of the argument; beyond it the map is constant.
         lower: Smallest result that serves, one entry a value of the argument.
         upper: Largest one.
-        ends: Output below and above the codes that the argument covers; of a magnitude only the latter.
+        ends: Result below and above the codes that the argument covers; of a magnitude only the latter.
+        line: What the result is added to before its lowest bits are dropped, if anything.
     """
 
     target: Target
@@ -51,11 +76,12 @@ class Domain:
     lower: IntArray
     upper: IntArray
     ends: tuple[int, int]
+    line: Line | None = None
 
     @property
     def span(self) -> int:
-        """Bits that tell the results apart."""
-        return int(self.upper.max() - self.lower.min()).bit_length()
+        """Bits that it takes at least to tell the results apart."""
+        return max(1, int(self.lower.max() - self.upper.min()).bit_length())
 
     @property
     def overhead(self) -> int:
@@ -71,6 +97,8 @@ class Domain:
         b = Builder(self.target.input)
         code = b.shr(b.x, self.drop)
         result = self._plain(b, code, core) if self.symmetry == "none" else self._folded(b, code, core)
+        if self.line is not None:
+            result = b.shr(b.add(result, self.line.wire(b)), self.line.shift)
         output = self.target.output
         return b.build(b.clamp(result, output.min_raw, output.max_raw), output)
 
@@ -133,20 +161,35 @@ class _Band:
         return right, left
 
 
-def domains(target: Target) -> Iterator[Domain]:
+def domains(target: Target, line: Line | None = None) -> Iterator[Domain]:
     """The ways to see a map: by its symmetry and as it is, with all bits and without the lowest.
 
     Lowest bits are only dropped where ``max_ulp`` allows; those that the map ignores are gone before.
+
+    Args:
+        line: What else is added to the result of a core.
     """
-    format = target.output
-    lower = np.maximum(target.map - target.max_ulp, format.min_raw)
-    upper = np.minimum(target.map + target.max_ulp, format.max_raw)
-    band = _Band(target.input, lower, upper)
+    band = _band(target) if line is None else _beside(target, line)
     most = _droppable(band) if target.max_ulp else 0
     for drop in range(most, max(-1, most - _FINER), -1):
         if target.input.signed:
-            yield from _folded(target, drop, band)
-        yield _plain(target, drop, band.coarser(drop))
+            yield from _folded(target, drop, band, line)
+        yield _plain(target, drop, band.coarser(drop), line)
+
+
+def _band(target: Target) -> _Band:
+    lower = np.maximum(target.map - target.max_ulp, target.output.min_raw)
+    return _Band(target.input, lower, np.minimum(target.map + target.max_ulp, target.output.max_raw))
+
+
+def _beside(target: Target, line: Line) -> _Band:
+    """What may be added to a line, in its own fraction bits; where the output saturates that is more."""
+    band, output = _band(target), target.output
+    reach = output.max_raw - output.min_raw
+    lower = np.where(band.lower == output.min_raw, band.lower - reach, band.lower)
+    upper = np.where(band.upper == output.max_raw, band.upper + reach, band.upper)
+    base = line.of(target.input.codes())
+    return replace(band, lower=(lower << line.shift) - base, upper=((upper + 1) << line.shift) - 1 - base)
 
 
 def _droppable(band: _Band) -> int:
@@ -156,7 +199,7 @@ def _droppable(band: _Band) -> int:
     return bits
 
 
-def _folded(target: Target, drop: int, fine: _Band) -> Iterator[Domain]:
+def _folded(target: Target, drop: int, fine: _Band, line: Line | None) -> Iterator[Domain]:
     """The band on magnitudes, if it is even or odd.
 
     An odd map may need a result beyond the largest code: the negative side of two's complement reaches
@@ -165,13 +208,13 @@ def _folded(target: Target, drop: int, fine: _Band) -> Iterator[Domain]:
     most = target.output.max_raw
     reaching = replace(fine, upper=np.where(fine.upper == most, -target.output.min_raw, fine.upper))
     for symmetry, band in (("even", fine), ("odd", fine), ("odd", reaching)):
-        domain = _magnitudes(target, drop, band.coarser(drop), symmetry)
+        domain = _magnitudes(target, drop, band.coarser(drop), symmetry, line)
         if domain is not None:
             yield domain
             return
 
 
-def _magnitudes(target: Target, drop: int, band: _Band, symmetry: str) -> Domain | None:
+def _magnitudes(target: Target, drop: int, band: _Band, symmetry: str, line: Line | None) -> Domain | None:
     """The domain of magnitudes; None if the band has no such symmetry."""
     right, left = band.halves()
     other = (left.lower, left.upper) if symmetry == "even" else (-left.upper, -left.lower)
@@ -184,10 +227,10 @@ def _magnitudes(target: Target, drop: int, band: _Band, symmetry: str) -> Domain
     if bits >= band.input.width:
         return None
     size = 1 << bits
-    return Domain(target, drop, symmetry, bits, lower[:size], upper[:size], (level, level))
+    return Domain(target, drop, symmetry, bits, lower[:size], upper[:size], (level, level), line)
 
 
-def _plain(target: Target, drop: int, band: _Band) -> Domain:
+def _plain(target: Target, drop: int, band: _Band, line: Line | None) -> Domain:
     middle = -band.input.min_raw
     above, top = _constant_tail(band.lower[middle:], band.upper[middle:])
     below, bottom = _constant_tail(band.lower[:middle][::-1], band.upper[:middle][::-1]) if middle else (0, 0)
@@ -199,7 +242,7 @@ def _plain(target: Target, drop: int, band: _Band) -> Domain:
     for index, level, inside in ((half - 1, top, above < half), (half, bottom, below < half)):
         if inside:  # the last code may then stand for all beyond it
             lower[index] = upper[index] = level
-    return Domain(target, drop, "none", bits, lower, upper, (bottom, top))
+    return Domain(target, drop, "none", bits, lower, upper, (bottom, top), line)
 
 
 def _constant_tail(lower: IntArray, upper: IntArray) -> tuple[int, int]:
