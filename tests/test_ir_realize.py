@@ -17,7 +17,7 @@ from tests.ir_formulas import total_formulas
 
 S = FixedFormat.parse
 
-FITTED = {"pwl", "bipartite"}
+FITTED = {"pwl", "bipartite", "split", "quadratic"}
 """Kinds that apply wherever a map is smooth enough."""
 EVERY = set(KINDS) - {"exceptions"}
 APPLIES = {
@@ -123,6 +123,33 @@ def test_bits_that_a_map_ignores_are_dropped_before_it_is_planned():
     constant = Target.of(parse("1"), S("s10.6"), S("s8.2"))
     assert constant.idle_bits() == 8, "two bits are kept, as a signed format needs"
     assert Target.of(parse("x"), S("s10.2"), S("s10.2")).idle_bits() == 0
+
+
+@settings(max_examples=60)
+@given(total_formulas, st.integers(3, 9), st.integers(0, 7), st.integers(3, 12), st.integers(0, 6))
+def test_any_formula_at_any_formats_is_realised_faithfully(expr, wi, fi, wo, fo):
+    input, output = FixedFormat(wi, fi), FixedFormat(wo, fo)
+    expected = reference_map(expr, input, output)
+    for made in candidates(Target.of(expr, input, output, max_ulp=1)):
+        got = interpret.table(made.program)
+        assert np.abs(got - expected).max() == made.max_ulp
+        assert made.kind == "operator" or made.max_ulp <= 1
+
+
+SEARCHED = [
+    "tanh(x)", "0.5*clip(2.5*x) - 0.1*tanh(x)", "clip(1.54*x)", "x*sigmoid(x)", "exp(-abs(x))",
+    "relu(x) - 0.1*x", "sin(x)", "-0.488*x + clip(2.85*x) + 0.217",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("formats", [("s12.8", "s8.6"), ("s10.7", "s12.9"), ("u10.7", "u8.6")])
+@pytest.mark.parametrize("max_ulp", [0, 1])
+@pytest.mark.parametrize("text", SEARCHED)
+def test_giving_up_early_costs_nothing(text, max_ulp, formats):
+    expr, input, output = parse(text), *map(S, formats)
+    everything = candidates(Target.of(expr, input, output, max_ulp))
+    made = realize(expr, input, output, max_ulp=max_ulp)
+    assert made.lut6 == min(r.lut6 for r in everything if r.max_ulp <= max_ulp)
 
 
 @pytest.mark.parametrize("text", ["tanh(x)", "0.5*clip(2.5*x) - 0.1*tanh(x)", "clip(1.54*x)"])

@@ -104,16 +104,13 @@ class Split:
         if found is None:
             return None
         values, offsets = found
-        values = _narrow((lower - offsets[:, :, None]).max(axis=0), values).reshape(-1)
+        # None further up than some bound asks for: where the output saturates, all above serves.
+        highest = max((lower - offsets[:, :, None]).max(), values.min())
+        values = np.minimum(values, highest).reshape(-1)
         least = int(offsets.min())
         return Tables(
             self.domain.bits, self.low, self.high, guard, values + least, (offsets - least).T.reshape(-1)
         )
-
-
-def _narrow(lower: IntArray, upper: IntArray) -> IntArray:
-    """Values between the bounds, none further out than some bound asks for."""
-    return np.clip((lower + upper) >> 1, *sorted((upper.min(), lower.max())))
 
 
 def _splits(domain: Domain) -> Iterator[Split]:
