@@ -54,14 +54,14 @@ def simulate_unit(
     """
     netlist = synthesised(verilog, top, family, cache)
     rng = np.random.default_rng(seed)
-    codes = _sequences(input, rng)
+    codes = sequences(input, rng)
     expected = table[codes - input.min_raw]
     failure = flowing(netlist, codes, expected, output, latency_cycles, rng)
     failure = failure or stalling(netlist, codes, expected, output, rng)
     return GateLevel(codes=1 << input.width, beats=2 * codes.size, failure=failure)
 
 
-def _sequences(input: FixedFormat, rng: np.random.Generator) -> IntArray:
+def sequences(input: FixedFormat, rng: np.random.Generator) -> IntArray:
     """All codes in random order, a row a beat, a column a sequence; some twice where they do not fill it."""
     size = -(-(1 << input.width) // _BEATS) * _BEATS
     return np.resize(rng.permutation(input.codes()), max(size, 4 * _BEATS)).reshape(_BEATS, -1)
@@ -76,9 +76,9 @@ def flowing(
     rng: np.random.Generator,
 ) -> str:
     """A code a cycle, and what is wrong with the results that must follow ``latency_cycles`` later."""
-    beats, num_sequences = codes.shape
-    simulation = _after_reset(netlist, num_sequences, rng)
-    always = np.ones(num_sequences, dtype=np.int64)
+    beats, numsequences = codes.shape
+    simulation = _after_reset(netlist, numsequences, rng)
+    always = np.ones(numsequences, dtype=np.int64)
     for cycle in range(beats + latency_cycles):
         now = min(cycle, beats - 1)
         sent = {"rst": 0 * always, "s_axis_tdata": codes[now], "s_axis_tlast": codes[now] & 1}
@@ -100,16 +100,16 @@ def stalling(
     netlist: Netlist, codes: IntArray, expected: IntArray, output: FixedFormat, rng: np.random.Generator
 ) -> str:
     """Pauses on both sides at random, and what is wrong with the results or their order."""
-    beats, num_sequences = codes.shape
-    simulation = _after_reset(netlist, num_sequences, rng)
-    column = np.arange(num_sequences)
-    sent = np.zeros(num_sequences, dtype=np.int64)
-    received = np.zeros(num_sequences, dtype=np.int64)
-    valid = np.zeros(num_sequences, dtype=bool)
+    beats, numsequences = codes.shape
+    simulation = _after_reset(netlist, numsequences, rng)
+    column = np.arange(numsequences)
+    sent = np.zeros(numsequences, dtype=np.int64)
+    received = np.zeros(numsequences, dtype=np.int64)
+    valid = np.zeros(numsequences, dtype=bool)
     for _ in range(20 * beats + 200):
         # Once offered, a beat stays.
-        valid = (valid | (rng.integers(0, 4, num_sequences) > 0)) & (sent < beats)
-        ready = rng.integers(0, 4, num_sequences) > 0
+        valid = (valid | (rng.integers(0, 4, numsequences) > 0)) & (sent < beats)
+        ready = rng.integers(0, 4, numsequences) > 0
         now = codes[np.minimum(sent, beats - 1), column]
         inputs = {"rst": 0 * sent, "s_axis_tdata": now, "s_axis_tlast": now & 1}
         found = simulation.settle(inputs | {"s_axis_tvalid": 1 * valid, "m_axis_tready": 1 * ready})
@@ -134,9 +134,9 @@ def stalling(
     return f"with pauses: {int((beats - received).sum())} beats never came"
 
 
-def _after_reset(netlist: Netlist, num_sequences: int, rng: np.random.Generator) -> Simulation:
-    simulation = Simulation(netlist, num_sequences, rng)
-    zero = np.zeros(num_sequences, dtype=np.int64)
+def _after_reset(netlist: Netlist, numsequences: int, rng: np.random.Generator) -> Simulation:
+    simulation = Simulation(netlist, numsequences, rng)
+    zero = np.zeros(numsequences, dtype=np.int64)
     for _ in range(_RESET_CYCLES):
         simulation.settle(dict.fromkeys(netlist.ports, zero) | {"rst": zero + 1})
         simulation.clock()
