@@ -101,6 +101,7 @@ def unit(lut, *, max_ulp=0, mhz=260.0, gates=""):
         **{"kind": "half_table", "max_ulp": max_ulp, "price_lut6": 20.0, "latency_cycles": 3},
         **{"datapath": counts(lut), "top": counts(lut + 1), "gates": {"xc7": gates}},
         "hard_blocks": {"dsp": 0, "bram": 0},
+        "fast": {"kind": "pwl", "top": counts(lut + 5), "latency_cycles": 6, "gates": {"ecp5": gates}},
         "fmax_mhz": {f: {"median": mhz, "seeds": [mhz], "target": 250.0} for f in ("ecp5", "ice40")},
     }
 
@@ -171,7 +172,7 @@ def test_the_whole_text():
     text = document(found, plan)
     for piece in (
         "| tanh 8->8, exact: at most the 25 LUT of the best known | 26 LUT | **no** |",
-        "| s8.5 -> s8.0 | 0 | half_table | 27 (26) | 27 (26) | 27 (26) | 9 | 0 | 0 | 3 | 260 | 260 |",
+        "| s8.5 -> s8.0 | 0 | half_table | 27 (26) | 27 (26) | 27 (26) | 9 | 0 | 0 | 3 | pwl | 31 | 31 | 6 |",
         "| s8.5 -> s8.0 | 1 | table (0 ulp) | 20 | 28 | 20 | 28 | 20 | 28 | 9 | 9 | 260 | 260 |",
         "| `clip(1.5*x)` | half_table | 30 (29) | 3 |",
         "It took 0.7 minutes, 2 cases at a time, for 3 cases",

@@ -40,7 +40,7 @@ SHAPES = (
     "{a}*tanh({b}*(clip(floor({e}*x), -32, 31) + 0.5)/{e})",
     "{a}*clip({b}*(floor({e}*x) + 0.5)/{e} + {c}, -{d}, {d})",
 )
-MOST_LUT6 = 400.0
+MOST_LUT6 = 140.0
 """Realisations that are predicted to cost more are of no interest."""
 
 

@@ -20,7 +20,7 @@ from sw.ir.schedule import plan
 from sw.run_dir import read_json, write_json
 from sw.terminal import progress
 
-BATCH = 40
+BATCH = 24
 FMAX_MHZ = 200.0
 """Registers stand between operations, and mapping does not reach across them."""
 

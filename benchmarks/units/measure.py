@@ -22,22 +22,24 @@ from benchmarks.units.plan import Case, Plan
 from hw.emit import unit_verilog
 from hw.measure import DEVICES, fmax_mhz, resources
 from hw.pipeline import Unit
-from hw.schedule import plan as scheduled
 from hw.streams import lane_bits
 from hw.tools import NEXTPNR_ECP5, NEXTPNR_ICE40, YOSYS
 from sim_tb.gate_level import flowing, sequences, simulate_unit
 from sim_tb.netlist import synthesised
 from sw.ir import interpret
-from sw.ir.errors import InputError
+from sw.ir.design import Design, designs
 from sw.ir.formats import FixedFormat, IntArray
 from sw.ir.parse import parse
-from sw.ir.realize import Realization, realize
+from sw.ir.pipelining import Pipelining
+from sw.ir.realize.target import Target
 from sw.ir.refmap import reference_map
 from sw.run_dir import file_digest, read_json, write_json
 from sw.stage import code_digest
 from sw.terminal import progress
 
 UNIT = "normforge_unit"
+EASY_MHZ = 100.0
+"""Clock of the smallest unit: registers where they are few."""
 PEER_TABLE_BITS = 12
 """Yosys takes more than nine minutes for da4ml's table of 16 input bits, so it gets none of over these."""
 _OWN = ("measure", "peer")
@@ -52,12 +54,8 @@ def measure_case(case: Case, cache: Path) -> dict[str, Any]:
     map = reference_map(expr, *formats)
     body: dict[str, Any] = {"units": {}, "peers": [], "reasons": []}
     for max_ulp in (0,) if case.is_clip_check else (0, 1):
-        try:
-            made = realize(expr, *formats, max_ulp=max_ulp)
-        except InputError as error:
-            body["reasons"].append(str(error))
-            continue
-        body["units"][str(max_ulp)] = _own(case, made, cache)
+        target = Target(expr, *formats, map, max_ulp)
+        body["units"][str(max_ulp)] = _own(case, target, cache)
     if not case.is_clip_check:
         found, reasons = _peers(case, formats, map)
         body["peers"] = [_other(case, formats, peer, cache) for peer in found]
@@ -65,36 +63,56 @@ def measure_case(case: Case, cache: Path) -> dict[str, Any]:
     return body | {"seconds": round(time.monotonic() - start, 1)}
 
 
-def _own(case: Case, made: Realization, cache: Path) -> dict[str, Any]:
-    unit = Unit(made.program, scheduled(made.program, case.fmax_mhz))
-    text = unit_verilog(unit, UNIT)
+def _own(case: Case, target: Target, cache: Path) -> dict[str, Any]:
+    """The smallest unit, and what one costs that reaches the clock."""
+    small = designs([target], Pipelining(EASY_MHZ))[0]
+    text = unit_verilog(Unit(small.program, small.schedule), UNIT)
     lane = f"{UNIT}.lane0"
     entry: dict[str, Any] = {
-        "kind": made.kind,
-        "max_ulp": made.max_ulp,
-        "price_lut6": made.lut6,
-        "latency_cycles": unit.latency_cycles,
+        "kind": small.realization.kind,
+        "max_ulp": small.realization.max_ulp,
+        "price_lut6": small.lut6,
+        "latency_cycles": small.schedule.latency_cycles,
         "top": {},
         "datapath": {},
         "gates": {},
     }
-    table = interpret.table(made.program)
     for family in case.families:
         counts = resources(text, [UNIT, lane], family, cache)
         entry["top"][family], entry["datapath"][family] = counts[UNIT], counts[lane]
-        entry["gates"][family] = simulate_unit(
-            *(text, UNIT, family),
-            input=made.program.input,
-            output=made.program.output,
-            table=table,
-            latency_cycles=unit.latency_cycles,
-            cache=cache,
-        ).failure
+        entry["gates"][family] = _gate_level(small, text, family, cache)
     if case.seeds:
         allowed = resources(text, [UNIT], "ecp5", cache, hard_blocks=True)[UNIT]
         entry["hard_blocks"] = {kind: allowed[kind] for kind in ("dsp", "bram")}
-        entry["fmax_mhz"] = _clocks(case, text, UNIT, cache)
+        entry["fast"] = _fast(case, target, cache)
+        entry["fmax_mhz"] = entry["fast"]["fmax_mhz"]
     return entry
+
+
+def _fast(case: Case, target: Target, cache: Path) -> dict[str, Any]:
+    """The unit that is planned for the clock."""
+    fast = designs([target], Pipelining(case.fmax_mhz))[0]
+    text = unit_verilog(Unit(fast.program, fast.schedule), UNIT)
+    counts = {family: resources(text, [UNIT], family, cache)[UNIT] for family in ("xc7", "ecp5")}
+    return {
+        "kind": fast.realization.kind,
+        "latency_cycles": fast.schedule.latency_cycles,
+        "top": counts,
+        "gates": {"ecp5": _gate_level(fast, text, "ecp5", cache)},
+        "fmax_mhz": _clocks(case, text, UNIT, cache),
+    }
+
+
+def _gate_level(design: Design, text: str, family: str, cache: Path) -> Any:
+    """What is wrong with the netlist; empty: nothing, on any code."""
+    return simulate_unit(
+        *(text, UNIT, family),
+        input=design.program.input,
+        output=design.program.output,
+        table=interpret.table(design.program),
+        latency_cycles=design.schedule.latency_cycles,
+        cache=cache,
+    ).failure
 
 
 def _peers(
