@@ -11,8 +11,9 @@ import numpy as np
 
 from benchmarks.cost_model.fit import PER_FAMILY, errors, fit, predict
 from benchmarks.cost_model.functions import Sample, samples
-from benchmarks.cost_model.measure import measure
+from benchmarks.cost_model.measure import FMAX_MHZ, measure
 from sw.ir.features import FEATURES, features
+from sw.ir.schedule import plan
 from sw.run_dir import write_json
 
 TEST_EVERY = 6
@@ -30,6 +31,7 @@ def main() -> None:
     found = [s for ulp in (0, 1) for s in samples(args.functions // 2, args.seed + ulp, max_ulp=ulp)]
     counts, times = zip(*(_timed(s) for s in found), strict=True)
     rows = np.array(counts)
+    registers = np.array([plan(s.realization.program, FMAX_MHZ).register_bits for s in found], dtype=float)
     is_test = np.array([s.number % TEST_EVERY == TEST_EVERY - 1 for s in found])
     body = {
         "functions": args.functions,
@@ -40,7 +42,9 @@ def main() -> None:
         "samples": [_describe(s) for s in found],
     }
     for family in PER_FAMILY:
-        luts = np.array([m["lut"] for m in measure(found, family, args.cache, jobs=args.jobs)], dtype=float)
+        cells = measure(found, family, args.cache, jobs=args.jobs)
+        luts = np.array([c["lut"] for c in cells], dtype=float)
+        flops = np.array([c["ff"] for c in cells], dtype=float)
         costs = fit(rows[~is_test], luts[~is_test], family)
         predicted = predict(rows, costs)
         own = {
@@ -48,11 +52,14 @@ def main() -> None:
             "fit": dataclasses.asdict(errors(predicted[~is_test], luts[~is_test])),
             "test": dataclasses.asdict(errors(predicted[is_test], luts[is_test])),
             "test_by_kind": _by_kind(found, is_test, predicted, luts),
+            "flip_flops": dataclasses.asdict(errors(registers, flops)),
             "luts": luts.tolist(),
             "predicted": predicted.round(1).tolist(),
         }
         body["families"][family] = own
-        print(family, own["costs"], own["fit"], own["test"], own["test_by_kind"], sep="\n  ")
+        print(
+            family, own["costs"], own["fit"], own["test"], own["test_by_kind"], own["flip_flops"], sep="\n  "
+        )
     write_json(args.out, body)
 
 

@@ -45,6 +45,11 @@ class Schedule:
     period_ns: float
     blocks: frozenset[int] = frozenset()
 
+    @property
+    def flip_flops(self) -> int:
+        """Of a one-lane unit: its data path's, and valid and last in every stage."""
+        return self.register_bits + 2 * self.latency_cycles
+
 
 def plan(program: Program, fmax_mhz: float, *, family: str = "ecp5", block_memory: bool = False) -> Schedule:
     """Schedule a program so that, by the delay model, every stage fits one period of the clock.
@@ -187,9 +192,9 @@ class _Graph:
                 last[arg] = max(last[arg], stages[index])
         last[-1] = latency
         return sum(
-            instr.width * (last[index] - stages[index])
+            instr.width * (last[index] - stages[index] - (index in self.blocks))
             for index, instr in enumerate(self.instrs)
-            if not is_constant(instr)
+            if not is_constant(instr) and last[index] > stages[index]
         )
 
     def fewer_registers(self, stages: list[int], latency: int) -> list[int]:
