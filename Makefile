@@ -10,7 +10,7 @@ READY  := $(VENV)/.ready
 RUN    := $(BIN)/normforge
 
 .DEFAULT_GOAL := help
-.PHONY: help setup hdl sim synth report test lint bench bench-gp bench-units clean
+.PHONY: help setup hdl sim synth formal report test lint bench bench-cost bench-delays bench-gp bench-units clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -21,7 +21,7 @@ setup: $(READY)  ## create .venv with the pinned set
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and "Python must be 3.11 or later, not " + v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[model,sim,synth,vendor,cluster,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[model,sim,synth,formal,vendor,cluster,dev]'
 	@touch $@
 
 hdl: $(READY)  ## Verilog for every norm site: train or load, capture, evolve, align, quantize, generate
@@ -32,6 +32,9 @@ sim: $(READY)  ## prove every unit on every input code: cocotb on Verilator (WAV
 
 synth: $(READY)  ## resources (Yosys: xc7, ECP5, iCE40) and Fmax (nextpnr: ECP5)
 	$(RUN) synth $(CONFIG) --missing
+
+formal: $(READY)  ## prove handshake, registers and tables of small units, and of a run's units (SymbiYosys, Yosys)
+	$(BIN)/python -m hw.formal $(CONFIG)
 
 report: $(READY)  ## all that is missing, then one table and summary.json
 	$(RUN) run $(CONFIG)
@@ -47,6 +50,12 @@ lint: $(READY)  ## ruff, mypy, import rules
 
 bench: $(READY)  ## measured LUT costs of single operations
 	$(BIN)/python -m benchmarks.lut_costs
+
+bench-cost: $(READY)  ## the cost model: synthesize random functions, fit, test (about 20 minutes)
+	$(BIN)/python -m benchmarks.cost_model --jobs $(JOBS)
+
+bench-delays: $(READY)  ## the delay model: place and route single operations on ECP5 and iCE40
+	$(BIN)/python -m benchmarks.delays --jobs $(JOBS)
 
 bench-gp: $(READY)  ## the search against other engines: benchmarks/gp.md (SECONDS, SEEDS, JOBS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

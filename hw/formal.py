@@ -1,0 +1,230 @@
+"""Proofs about generated units: ``make formal``, ``python -m hw.formal``.
+
+Without ``--unit`` a small set of units is compiled and proved, of all latencies from 1 to 4 cycles, with
+one lane and with two, and after it the units of CONFIG's run if there are any. Three properties together
+say that every accepted beat leaves once, in order, with what its table holds for its codes:
+
+- ``stream``: the handshake, by k-induction (``hw.formal_stream``);
+- ``pipeline``: registers, in the netlist (``hw.formal_pipeline``);
+- ``table``: the logic on every code, by SAT (``hw.formal_table``), up to 12 input bits; wider units are
+  simulated on every code instead (``sim_tb``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from hw.compile import compile_formula
+from hw.formal_pipeline import pipeline_problem
+from hw.formal_stream import stream_problem
+from hw.formal_table import table_problem
+from hw.measure import cached
+from hw.tools import SBY, SMTBMC, YOSYS, Z3
+from sw.config import load
+from sw.ir.errors import InputError, VerificationError
+from sw.ir.formats import FixedFormat, IntArray
+from sw.run_dir import RunDir, read_json
+from sw.stage import code_digest, guarded
+from sw.terminal import progress, table_console
+
+PROPERTIES = ("stream", "pipeline", "table")
+TABLE_BITS = 12
+"""Widest input of which the table is proved."""
+KEYS = ("name", "input", "output", "lanes", "latency_cycles", "table", "verilog", "top")
+"""What is needed of a unit's description."""
+FOLDER = Path("build/formal")
+
+SMALL_UNITS: tuple[tuple[str, str, str, str, str, float], ...] = (
+    ("requant", "clip(1.5*x, -2, 2)", "s8.4", "s8.5", "requant", 100.0),
+    ("half_table", "tanh(x)", "s8.5", "s8.6", "half_table", 100.0),
+    ("threshold", "sigmoid(2*x)", "u10.8", "u5.4", "threshold", 100.0),
+    ("operator", "0.5*x*x - x", "s8.4", "s10.5", "operator", 200.0),
+    ("pwl", "tanh(x)", "s12.8", "s8.6", "pwl", 200.0),
+)
+"""Name, formula, formats, kind and clock; latencies are 1, 2, 3, 4 and 6 cycles."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proof:
+    """What became of one property of one unit."""
+
+    unit: str
+    property: str
+    outcome: str
+    """``proven``, ``failed`` or ``simulated``: too wide, left to simulation."""
+    problem: str
+    """Why it failed; empty otherwise."""
+    seconds: float
+    """How long it took, when it was not yet cached."""
+
+
+def prove(units: Sequence[tuple[Mapping[str, Any], Path]], cache: Path) -> list[Proof]:
+    """Prove the properties of units, several at a time, in the order of ``PROPERTIES`` for each unit.
+
+    Args:
+        units: Descriptions of units, each with the folder of its files.
+        cache: Folder of earlier answers, keyed by Verilog, table, properties and versions of the tools.
+
+    Raises:
+        InputError: A file of a unit cannot be read.
+        ToolError: A tool is missing, too old or fails.
+    """
+    tools = [tool.require().identifier for tool in (YOSYS, SBY, SMTBMC, Z3)]
+    versions = [*tools, code_digest("hw", "sw.ir")]
+    jobs = [(unit, folder, property) for unit, folder in units for property in PROPERTIES]
+    with ThreadPoolExecutor(os.cpu_count()) as pool, progress("formal", len(jobs)) as done:
+
+        def one(job: tuple[Mapping[str, Any], Path, str]) -> Proof:
+            proof = _prove(*job, versions, cache)
+            done(f"{proof.unit} {proof.property}")
+            return proof
+
+        return list(pool.map(one, jobs))
+
+
+def proof_table(proofs: Sequence[Proof]) -> Table:
+    """The proofs for the terminal."""
+    table = Table(title="Proofs about the generated Verilog")
+    for heading in ("unit", "property", "outcome"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("s", justify="right")
+    table.add_column("problem")
+    for proof in proofs:
+        seconds = "-" if proof.outcome == "simulated" else f"{proof.seconds:.1f}"
+        table.add_row(proof.unit, proof.property, proof.outcome, seconds, proof.problem)
+    return table
+
+
+def check(proofs: Sequence[Proof]) -> None:
+    """Let through only proofs none of which failed.
+
+    Raises:
+        VerificationError: One did; the text names the first one.
+    """
+    failed = [proof for proof in proofs if proof.outcome == "failed"]
+    if failed:
+        first = failed[0]
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        raise VerificationError(
+            f"property '{first.property}' of unit '{first.unit}' is not proven: {first.problem}{more}"
+        )
+
+
+def read_units(path: Path) -> list[tuple[dict[str, Any], Path]]:
+    """The units of a unit's JSON or of a ``manifest.json``, with the folder of their files.
+
+    Raises:
+        InputError: It cannot be read or describes no unit.
+    """
+    body = read_json(path)
+    units = body["units"] if isinstance(body, dict) and "units" in body else [body]
+    for unit in units:
+        missing = [key for key in KEYS if not isinstance(unit, dict) or key not in unit]
+        if missing:
+            raise InputError(f"description of a unit in '{path}' must have the key '{missing[0]}'")
+    return [(unit, path.parent) for unit in units]
+
+
+def small_units(folder: Path) -> Iterator[tuple[dict[str, Any], Path]]:
+    """The built-in set, compiled into a folder."""
+    for name, formula, input, output, kind, fmax_mhz in SMALL_UNITS:
+        for lanes in (1, 2):
+            unit, _ = compile_formula(
+                formula,
+                input=input,
+                output=output,
+                folder=folder,
+                name=f"{name}_{lanes}",
+                kind=kind,
+                lanes=lanes,
+                fmax_mhz=fmax_mhz,
+            )
+            yield unit, folder
+
+
+def _prove(
+    unit: Mapping[str, Any], folder: Path, property: str, versions: Sequence[str], cache: Path
+) -> Proof:
+    table = _read_table(folder / unit["table"])
+    verilog = _read_verilog(folder / unit["verilog"])
+    if property == "table" and FixedFormat.parse(unit["input"]).width > TABLE_BITS:
+        return Proof(unit=unit["name"], property=property, outcome="simulated", problem="", seconds=0.0)
+    problems: dict[str, Callable[[], str]] = {
+        "stream": lambda: stream_problem(unit, verilog),
+        "pipeline": lambda: pipeline_problem(unit, verilog),
+        "table": lambda: table_problem(unit, verilog, table),
+    }
+
+    def compute() -> dict[str, Any]:
+        started = time.monotonic()
+        problem = problems[property]()
+        return {"problem": problem, "seconds": round(time.monotonic() - started, 1)}
+
+    key = [property, *(unit[key] for key in KEYS), verilog, table.tolist(), *versions]
+    answer = cached(cache, key, compute)
+    outcome = "failed" if answer["problem"] else "proven"
+    return Proof(unit=unit["name"], property=property, outcome=outcome, **answer)
+
+
+def _read_verilog(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read: {error.strerror}") from error
+
+
+def _read_table(path: Path) -> IntArray:
+    try:
+        table = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"table '{path}' cannot be read: {error}") from error
+    return table.astype(np.int64)
+
+
+def _asked_units(args: argparse.Namespace) -> list[tuple[dict[str, Any], Path]]:
+    if args.units:
+        return [unit for path in args.units for unit in read_units(path)]
+    units = list(small_units(FOLDER))
+    if args.config:
+        config = load(args.config)
+        manifest = RunDir(Path(config.runs_dir) / config.name, config).manifest
+        units += read_units(manifest) if manifest.exists() else []
+    return units
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The script; its exit status is 1 where a property is not proven."""
+    parser = argparse.ArgumentParser(description="prove generated units: handshake, registers, table")
+    parser.add_argument("config", metavar="CONFIG", nargs="?", help="also prove the units of this run")
+    parser.add_argument(
+        "--unit",
+        dest="units",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        help="prove this <name>.json or manifest.json, and nothing else",
+    )
+    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    args = parser.parse_args(argv)
+
+    def action() -> int:
+        proofs = prove(_asked_units(args), FOLDER / "cache")
+        table_console().print(proof_table(proofs))
+        check(proofs)
+        return 0
+
+    return guarded(action, debug=args.debug)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
