@@ -6,8 +6,8 @@ say that every accepted beat leaves once, in order, with what its table holds fo
 
 - ``stream``: the handshake, by k-induction (``hw.formal_stream``);
 - ``pipeline``: registers, in the netlist (``hw.formal_pipeline``);
-- ``table``: the logic on every code, by SAT (``hw.formal_table``), up to 12 input bits; wider units are
-  simulated on every code instead (``sim_tb``).
+- ``table``: the logic on every code, by SAT (``hw.formal_table``), up to 16 input bits; wider units are
+  simulated instead (``sim_tb``).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from hw.compile import compile_formula
+from hw.emit import emit_unit, table_digest
 from hw.formal_pipeline import pipeline_problem
 from hw.formal_stream import stream_problem
 from hw.formal_table import table_problem
@@ -33,12 +33,14 @@ from hw.tools import SBY, SMTBMC, YOSYS, Z3
 from sw.config import load
 from sw.ir.errors import InputError, VerificationError
 from sw.ir.formats import FixedFormat, IntArray
+from sw.ir.parse import parse
+from sw.ir.realize import realize
 from sw.run_dir import RunDir, read_json
 from sw.stage import code_digest, guarded
 from sw.terminal import progress, table_console
 
 PROPERTIES = ("stream", "pipeline", "table")
-TABLE_BITS = 12
+TABLE_BITS = 16
 """Widest input of which the table is proved."""
 KEYS = ("name", "input", "output", "lanes", "latency_cycles", "table", "verilog", "top")
 """What is needed of a unit's description."""
@@ -138,14 +140,15 @@ def read_units(path: Path) -> list[tuple[dict[str, Any], Path]]:
 def small_units(folder: Path) -> Iterator[tuple[dict[str, Any], Path]]:
     """The built-in set, compiled into a folder."""
     for name, formula, input, output, kind, fmax_mhz in SMALL_UNITS:
+        made = realize(parse(formula), FixedFormat.parse(input), FixedFormat.parse(output), kind=kind)
         for lanes in (1, 2):
-            unit, _ = compile_formula(
-                formula,
-                input=input,
-                output=output,
-                folder=folder,
+            unit = emit_unit(
+                made.program,
                 name=f"{name}_{lanes}",
-                kind=kind,
+                folder=folder,
+                expression=formula,
+                realization=kind,
+                max_ulp=made.max_ulp,
                 lanes=lanes,
                 fmax_mhz=fmax_mhz,
             )
@@ -170,7 +173,7 @@ def _prove(
         problem = problems[property]()
         return {"problem": problem, "seconds": round(time.monotonic() - started, 1)}
 
-    key = [property, *(unit[key] for key in KEYS), verilog, table.tolist(), *versions]
+    key = [property, *(unit[key] for key in KEYS), verilog, table_digest(table), *versions]
     answer = cached(cache, key, compute)
     outcome = "failed" if answer["problem"] else "proven"
     return Proof(unit=unit["name"], property=property, outcome=outcome, **answer)

@@ -169,7 +169,7 @@ def test_wide_tables_are_left_to_simulation(
 ) -> None:
     for name in ("stream_problem", "pipeline_problem"):
         monkeypatch.setattr(formal, name, lambda *_: "")
-    proofs = prove([(unit[0] | {"input": "s13.3"}, folder)], tmp_path)
+    proofs = prove([(unit[0] | {"input": "s17.3"}, folder)], tmp_path)
     assert [proof.outcome for proof in proofs] == ["proven", "proven", "simulated"]
     check(proofs)
 
