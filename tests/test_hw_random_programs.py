@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hw.pipeline import Datapath
-from hw.schedule import plan
+from sw.ir.schedule import plan
 from sw.ir import interpret
 from sw.ir.formats import FixedFormat, IntArray
 from sw.ir.program import Program
