@@ -12,7 +12,7 @@ import numpy as np
 
 from sw.ir.build import Builder, Wire
 from sw.ir.formats import IntArray
-from sw.ir.price import lut6
+from sw.ir.price import lut6, table_lut6
 from sw.ir.program import Program
 from sw.ir.realize.domain import Domain, domains, luts_a_bit
 from sw.ir.realize.target import NotApplicableError, Target
@@ -104,13 +104,23 @@ class Split:
         if found is None:
             return None
         values, offsets = found
-        # None further up than some bound asks for: where the output saturates, all above serves.
-        highest = max((lower - offsets[:, :, None]).max(), values.min())
-        values = np.minimum(values, highest).reshape(-1)
         least = int(offsets.min())
         return Tables(
-            self.domain.bits, self.low, self.high, guard, values + least, (offsets - least).T.reshape(-1)
+            self.domain.bits,
+            self.low,
+            self.high,
+            guard,
+            _smallest((lower - offsets[:, :, None]).max(axis=0), values).reshape(-1) + least,
+            (offsets - least).T.reshape(-1),
         )
+
+
+def _smallest(lower: IntArray, upper: IntArray) -> IntArray:
+    """Values between the bounds, none further out than a bound asks for, that make a small table."""
+    least, most = sorted((upper.min(), lower.max()))
+    choices = np.minimum(upper, most), np.clip((lower + upper) >> 1, least, most)
+    address_bits = (upper.size - 1).bit_length()
+    return min(choices, key=lambda values: table_lut6(tuple(values.flat), address_bits))
 
 
 def _splits(domain: Domain) -> Iterator[Split]:

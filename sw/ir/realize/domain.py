@@ -15,7 +15,7 @@ import numpy as np
 from sw.ir.build import Builder, Wire
 from sw.ir.csd import times
 from sw.ir.formats import FixedFormat, IntArray
-from sw.ir.program import MAX_WIRE_BITS, Program
+from sw.ir.program import MAX_WIRE_BITS, Program, dropping
 from sw.ir.realize.target import Target
 
 Core = Callable[[Builder, Wire], Wire]
@@ -94,13 +94,16 @@ class Domain:
 
     def program(self, core: Core) -> Program:
         """The whole program around a core whose results lie in their intervals."""
-        b = Builder(self.target.input)
-        code = b.shr(b.x, self.drop)
+        # Only a line reads the lowest bits; without them there are fewer codes to build for.
+        early = 0 if self.line else self.drop
+        b = Builder(self.target.coarser(early).input)
+        code = b.shr(b.x, self.drop - early)
         result = self._plain(b, code, core) if self.symmetry == "none" else self._folded(b, code, core)
         if self.line is not None:
             result = b.shr(b.add(result, self.line.wire(b)), self.line.shift)
         output = self.target.output
-        return b.build(b.clamp(result, output.min_raw, output.max_raw), output)
+        program = b.build(b.clamp(result, output.min_raw, output.max_raw), output)
+        return dropping(program, self.target.input, early) if early else program
 
     def _folded(self, b: Builder, code: Wire, core: Core) -> Wire:
         magnitude = b.abs(code)
@@ -203,11 +206,11 @@ def _folded(target: Target, drop: int, fine: _Band, line: Line | None) -> Iterat
     """The band on magnitudes, if it is even or odd.
 
     An odd map may need a result beyond the largest code: the negative side of two's complement reaches
-    one further than the positive one, which saturates.
+    one further than the positive one, which saturates. (What is beside a line may be more anyway.)
     """
     most = target.output.max_raw
     reaching = replace(fine, upper=np.where(fine.upper == most, -target.output.min_raw, fine.upper))
-    for symmetry, band in (("even", fine), ("odd", fine), ("odd", reaching)):
+    for symmetry, band in (("even", fine), ("odd", fine), ("odd", fine if line else reaching)):
         domain = _magnitudes(target, drop, band.coarser(drop), symmetry, line)
         if domain is not None:
             yield domain
