@@ -106,8 +106,10 @@ class Cells:
         if form is None:
             return None
         codes = full.codes(evaluate(form, centres))
-        table = tuple(np.roll(codes, -(len(codes) // 2)).tolist())
-        bound = 0.9 * table_lut6(table, bits) + self._clamp(bits, drop)
+        inner = _without_level_ends(codes, self.input.signed)
+        table = tuple(np.roll(inner, -(len(inner) // 2)).tolist())
+        inner_bits = len(inner).bit_length() - 1
+        bound = 0.9 * table_lut6(table, inner_bits) + self._clamp(inner_bits, drop)
         error = self._loss(self.output.to_real(codes), bits, drop)
         return Draft(self._in_cells(form, bits, drop), bound, error, "table")
 
@@ -178,3 +180,14 @@ def coarser(stats: CodeStats, drop: int) -> CodeStats:
     index, place = np.unique(stats.index >> drop, return_inverse=True)
     count, sum_y = (np.asarray(np.bincount(place, of), dtype=np.float64) for of in (stats.count, stats.sum_y))
     return CodeStats(index, count, sum_y, stats.sum_yy)
+
+
+def _without_level_ends(codes: IntArray, signed: bool) -> IntArray:
+    """The map of cells that a clamp to fewer bits leaves, where the outer half of the cells is level."""
+    while len(codes) > 4:
+        top = len(codes) - len(codes) // (4 if signed else 2)
+        bottom = len(codes) // 4 if signed else 0
+        if np.ptp(codes[: bottom + 1]) or np.ptp(codes[top - 1 :]):
+            break
+        codes = codes[bottom:top]
+    return codes

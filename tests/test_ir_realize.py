@@ -162,6 +162,13 @@ def test_faithful_is_within_one_code_and_not_dearer(text):
     assert faithful.lut6 <= realize(expr, input, output).lut6
 
 
+def test_faithful_results_stay_within_the_output_format():
+    expr = parse("-0.488*x + clip(2.85*x) + 0.217")  # saturates: one code further would not fit
+    made = realize(expr, S("s16.11"), S("s8.5"), kind="pwl", max_ulp=1)
+    expected = reference_map(expr, S("s16.11"), S("s8.5"))
+    assert np.abs(interpret.table(made.program) - expected).max() <= 1
+
+
 def test_a_power_of_two_slope_needs_no_multiplication_at_all():
     made = realize(parse("clip(0.5*x, -1.5, 1.5)"), S("s16.11"), S("s8.6"), kind="requant")
     assert {i.op for i in made.program.instrs} <= {
