@@ -34,6 +34,7 @@ from sw.config import load
 from sw.ir.errors import InputError, VerificationError
 from sw.ir.formats import FixedFormat, IntArray
 from sw.ir.parse import parse
+from sw.ir.pipelining import Pipelining
 from sw.ir.realize import realize
 from sw.run_dir import RunDir, read_json
 from sw.stage import code_digest, guarded
@@ -46,14 +47,14 @@ KEYS = ("name", "input", "output", "lanes", "latency_cycles", "table", "verilog"
 """What is needed of a unit's description."""
 FOLDER = Path("build/formal")
 
-SMALL_UNITS: tuple[tuple[str, str, str, str, str, float], ...] = (
-    ("requant", "clip(1.5*x, -2, 2)", "s8.4", "s8.5", "requant", 100.0),
-    ("half_table", "tanh(x)", "s8.5", "s8.6", "half_table", 100.0),
-    ("threshold", "sigmoid(2*x)", "u10.8", "u5.4", "threshold", 100.0),
-    ("operator", "0.5*x*x - x", "s8.4", "s10.5", "operator", 200.0),
-    ("pwl", "tanh(x)", "s12.8", "s8.6", "pwl", 200.0),
+SMALL_UNITS: tuple[tuple[str, str, str, str, str, int], ...] = (
+    ("requant", "clip(1.5*x, -2, 2)", "s8.4", "s8.5", "requant", 1),
+    ("half_table", "tanh(x)", "s8.5", "s8.6", "half_table", 2),
+    ("threshold", "sigmoid(2*x)", "u10.8", "u5.4", "threshold", 3),
+    ("operator", "0.5*x*x - x", "s8.4", "s10.5", "operator", 4),
+    ("pwl", "tanh(x)", "s12.8", "s8.6", "pwl", 6),
 )
-"""Name, formula, formats, kind and clock; latencies are 1, 2, 3, 4 and 6 cycles."""
+"""Name, formula, formats, kind and latency in cycles."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,7 +140,7 @@ def read_units(path: Path) -> list[tuple[dict[str, Any], Path]]:
 
 def small_units(folder: Path) -> Iterator[tuple[dict[str, Any], Path]]:
     """The built-in set, compiled into a folder."""
-    for name, formula, input, output, kind, fmax_mhz in SMALL_UNITS:
+    for name, formula, input, output, kind, latency in SMALL_UNITS:
         made = realize(parse(formula), FixedFormat.parse(input), FixedFormat.parse(output), kind=kind)
         for lanes in (1, 2):
             unit = emit_unit(
@@ -150,7 +151,7 @@ def small_units(folder: Path) -> Iterator[tuple[dict[str, Any], Path]]:
                 realization=kind,
                 max_ulp=made.max_ulp,
                 lanes=lanes,
-                fmax_mhz=fmax_mhz,
+                pipelining=Pipelining(latency=latency),
             )
             yield unit, folder
 

@@ -16,6 +16,7 @@ from sw.ir.build import Builder
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
+from sw.ir.pipelining import Pipelining
 from sw.ir.program import Program
 from sw.ir.realize import realize
 from sw.run_dir import RunDir, read_json, write_json, write_text
@@ -128,7 +129,10 @@ def test_a_name_that_is_no_identifier_is_refused(tmp_path: Path, name: str) -> N
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"lanes": 0}, r"^lanes must be 1\.\.64, not 0$"), ({"fmax_mhz": 0.0}, "^fmax must be above 0")],
+    [
+        ({"lanes": 0}, r"^lanes must be 1\.\.64, not 0$"),
+        ({"pipelining": Pipelining(0.0)}, "^fmax must be above 0"),
+    ],
 )
 def test_bad_arguments_leave_no_file(tmp_path: Path, change: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from hw import formal
-from hw.compile import compile_formula
+from hw.compile import Order, compile_formula
 from hw.formal import Proof, check, main, prove, read_units, small_units
 from hw.formal_pipeline import pipeline_problem
 from hw.formal_stream import stream_problem
 from hw.formal_table import table_problem
 from hw.tools import ToolError
 from sw.ir.errors import InputError, VerificationError
+from sw.ir.pipelining import Pipelining
 from sw.run_dir import write_json
 
 pytestmark = pytest.mark.tools
@@ -32,10 +33,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def unit(folder: Path) -> Unit:
     """Two lanes of two stages: negation after a table, and more than one way through each stage."""
-    body, _ = compile_formula(
-        "tanh(x)", input="s6.3", output="s5.4", folder=folder, kind="half_table", lanes=2, fmax_mhz=120.0
+    order = Order(
+        formula="tanh(x)",
+        input="s6.3",
+        output="s5.4",
+        kind="half_table",
+        lanes=2,
+        pipelining=Pipelining(latency=2),
     )
-    assert body["latency_cycles"] == 2
+    body, _ = compile_formula(order, folder)
     return body, (folder / body["verilog"]).read_text()
 
 

@@ -8,12 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hw.pipeline import Datapath
-from sw.ir.schedule import plan
 from sw.ir import interpret
 from sw.ir.formats import FixedFormat, IntArray
 from sw.ir.program import Program
 from sw.ir.realize import KINDS, plan_kind
 from sw.ir.realize.target import NotApplicableError, Target
+from sw.ir.schedule import plan
 from tests.ir_formulas import total_formulas
 
 EXAMPLES = 800

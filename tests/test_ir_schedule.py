@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sw.ir.build import Builder
-from sw.ir.delays import delay_ns, register_ns
+from sw.ir.delays import DELAYS, delay_ns, register_ns
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
 from sw.ir.forms import is_constant
@@ -151,3 +153,12 @@ def test_the_period_is_that_of_the_slowest_stage() -> None:
 def test_a_latency_out_of_range_is_refused(latency: int) -> None:
     with pytest.raises(InputError, match=f"latency must be 1..64 cycles, not {latency}"):
         plan_latency(programs()[0], latency)
+
+
+def test_the_delays_are_those_of_the_benchmark() -> None:
+    measured = json.loads((Path(__file__).parents[1] / "benchmarks/delays.json").read_text())
+    for family, delays in DELAYS.items():
+        assert delays == measured[family]["costs"]
+        periods, predicted = measured[family]["periods"], measured[family]["predicted"]
+        off = [abs(predicted[name] / periods[name] - 1) for name in periods]
+        assert np.median(off) < 0.1
