@@ -42,11 +42,18 @@ def test_compile_writes_an_exact_unit(tmp_path, capsys):
         (("x", "--in", "s8.5", "--out", "s99.2"), "width of a signed format must be 2..32 bits, not 99"),
         (("x", "--in", "s24.2", "--out", "s8.2"), "must have at most 20 bits, not 24"),
         (("1/x", "--in", "s8.5", "--out", "s8.5"), "is undefined or infinite at x = 0"),
-        (("x", "--in", "s8.5", "--out", "s8.5", "--realize", "magic"), "must be auto or one of"),
+        (("x", "--in", "s8.5", "--out", "s8.5", "--realize", "magic"), "must be auto, all or one of"),
         (("x*x", "--in", "s8.5", "--out", "s8.5", "--realize", "threshold"), "must be monotone"),
         (("x", "--in", "s8.5", "--out", "s8.5", "--lanes", "0"), "lanes"),
         (("x", "--in", "s8.5", "--out", "s8.5", "--fmax", "0"), "fmax must be"),
         (("x", "--in", "s8.5", "--out", "s8.5", "--name", "a b"), "not 'a b'"),
+        (
+            ("x", "--in", "s8.5", "--out", "s8.5", "--objective", "watts"),
+            "objective must be one of lut, fmax",
+        ),
+        (("x", "--in", "s8.5", "--out", "s8.5", "--family", "max10"), "family must be one of ecp5, ice40"),
+        (("x", "--in", "s8.5", "--out", "s8.5", "--latency", "99"), "latency must be 1..64 cycles, not 99"),
+        (("x", "--in", "s8.5", "--out", "s8.5", "--reachable", "no.npy"), "'no.npy' cannot be read: No such"),
     ],
 )
 def test_compile_wrong(tmp_path, capsys, options, message):
@@ -75,6 +82,52 @@ def test_compile_faithful_may_differ_by_one_code(tmp_path):
     expected = reference_map(parse("tanh(x)"), FixedFormat.parse("s12.9"), FixedFormat.parse("s8.7"))
     off = np.abs(np.load(tmp_path / "out/unit.table.npy").astype(int) - expected).max()
     assert off == body["max_ulp"] <= 1
+
+
+def test_a_given_latency_and_an_objective(tmp_path):
+    options = ("tanh(x)", "--in", "s12.9", "--out", "s8.7")
+    assert compiled(*options, "--latency", "7", "--objective", "latency") == 0
+    assert json.loads((tmp_path / "out/unit.json").read_text())["latency_cycles"] == 7
+
+
+def test_codes_that_never_occur_are_stated(tmp_path, capsys):
+    np.save(tmp_path / "seen.npy", np.arange(-300, 200))
+    formula = "tanh(x) + 0.25*exp(-x*x)"
+    assert compiled(formula, "--in", "s12.9", "--out", "s8.7", "--reachable", "seen.npy") == 0
+    assert "holds at the 500 reachable of 4096 input codes" in capsys.readouterr().err
+    body = json.loads((tmp_path / "out/unit.json").read_text())
+    assert (body["reachable"]["codes"], body["reachable"]["of"], body["max_ulp"]) == (500, 4096, 0)
+    table = np.load(tmp_path / "out/unit.table.npy").astype(int)
+    expected = reference_map(parse(formula), FixedFormat.parse("s12.9"), FixedFormat.parse("s8.7"))
+    assert np.array_equal(table[2048 - 300 : 2048 + 200], expected[2048 - 300 : 2048 + 200])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"no array", "must be an npy file of numbers"),
+        (b"", "must be an npy file of numbers"),
+    ],
+)
+def test_a_file_of_codes_that_is_none_is_refused(tmp_path, capsys, content, message):
+    (tmp_path / "seen.npy").write_bytes(content)
+    assert compiled("x", "--in", "s8.5", "--out", "s8.5", "--reachable", "seen.npy") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.tools
+@pytest.mark.slow
+def test_every_kind_is_synthesized_and_compared(tmp_path, capsys):
+    assert compiled("0.99*tanh(x)", "--in", "s6.3", "--out", "s6.5", "--realize", "all") == 0
+    said = capsys.readouterr().out
+    kinds = json.loads((tmp_path / "out/unit.kinds.json").read_text())["kinds"]
+    assert {"table", "pwl", "operator"} <= {entry["kind"] for entry in kinds}
+    for entry in kinds:
+        assert entry["kind"] in said
+        assert all(entry["families"][family]["lut"] > 0 for family in ("xc7", "ecp5", "ice40"))
+    exact = [entry for entry in kinds if entry["max_ulp"] == 0]
+    assert exact[0]["families"]["xc7"]["lut"] <= min(e["families"]["xc7"]["lut"] for e in exact) + 4
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):

@@ -45,7 +45,7 @@ _OF_FORMULA = ("operator", "requant")
 dropped before they are planned."""
 
 _TINY_BITS = 6
-_TINY_KINDS = ("requant", "table")
+_TINY_KINDS = ("requant", "half_table", "threshold", "pwl", "bipartite", "table")
 """All that is tried where so few bits decide: a table is then one LUT an output bit."""
 
 _WIDE_CELL_BITS = 3
