@@ -72,12 +72,12 @@ def _neighbours(ends: tuple[int, int], step: int, output: FixedFormat) -> list[t
 
 
 def _bound(codes: IntArray, low: int, high: int) -> float:
-    """LUTs of a clamp at least: a multiplexer a bit, and comparisons if its limits are no powers of two."""
+    """LUTs of a clamp at least: a multiplexer a bit, and more if its limits are no powers of two."""
     if low <= codes[0] and codes[-1] <= high:
         return 0.0
     is_power = high & (high + 1) == 0 and low in (0, ~high)
     width = max(high.bit_length(), (-low - 1).bit_length()) + int(low < 0)
-    return width + (0.0 if is_power else 4.0)
+    return width + (0.0 if is_power else 1.0)
 
 
 def _loss(codes: IntArray, stats: CodeStats, low: int, high: int) -> float:

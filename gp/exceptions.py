@@ -33,7 +33,7 @@ MIN_AROUND = 4
 """Pairs around a code; where there are none, cells follow it as well."""
 MIN_GAIN = 2e-4
 """R^2 that an exception must gain."""
-LUTS_EACH, LUTS_ONCE = 3.5, 5.0
+LUTS_EACH, LUTS_ONCE = 2.8, 4.0
 """What exceptions cost at least."""
 
 

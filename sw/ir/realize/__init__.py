@@ -51,6 +51,9 @@ _TINY_KINDS = ("requant", "half_table", "threshold", "pwl", "bipartite", "table"
 _WIDE_CELL_BITS = 3
 """Exceptions among cells this wide are made by nothing else; a line has them among short steps."""
 
+_ROOM = 1.35
+"""A kind is tried while its first estimate is below so much of the cheapest so far."""
+
 _TABLE_LIMIT = 1 << 12
 """Entries beyond which a plain table is never the cheapest and is only made when asked for."""
 
@@ -147,7 +150,7 @@ def candidates(
         except NotApplicableError:
             continue
         if pruned and found[-1].max_ulp <= target.max_ulp:
-            target = replace(target, budget=min(target.budget, found[-1].lut6))
+            target = replace(target, budget=min(target.budget, _ROOM * found[-1].lut6))
     return found
 
 
