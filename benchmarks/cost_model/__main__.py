@@ -8,14 +8,20 @@ import time
 from pathlib import Path
 
 import numpy as np
+from amaranth.back import verilog
 
 from benchmarks.cost_model.fit import PER_FAMILY, errors, fit, predict
 from benchmarks.cost_model.functions import Sample, samples
 from benchmarks.cost_model.measure import FMAX_MHZ, measure
+from benchmarks.lut_costs import cases
+from hw.measure import resources
+from hw.pipeline import Datapath
 from sw.ir.features import FEATURES, features
+from sw.ir.program import Program
 from sw.ir.schedule import plan
 from sw.run_dir import write_json
 
+ANCHORS = ("eq_const 8", "eq_const 12", "eq_const 16")
 TEST_EVERY = 6
 """Of so many functions one is kept for the test."""
 
@@ -45,10 +51,12 @@ def main() -> None:
         cells = measure(found, family, args.cache, jobs=args.jobs)
         luts = np.array([c["lut"] for c in cells], dtype=float)
         flops = np.array([c["ff"] for c in cells], dtype=float)
-        costs = fit(rows[~is_test], luts[~is_test], family)
+        own_rows, own_luts = anchors(family, args.cache)
+        costs = fit(np.vstack([rows[~is_test], own_rows]), np.concatenate([luts[~is_test], own_luts]), family)
         predicted = predict(rows, costs)
         own = {
             "costs": costs,
+            "anchors": own_luts.tolist(),
             "fit": dataclasses.asdict(errors(predicted[~is_test], luts[~is_test])),
             "test": dataclasses.asdict(errors(predicted[is_test], luts[is_test])),
             "test_by_kind": _by_kind(found, is_test, predicted, luts),
@@ -63,10 +71,27 @@ def main() -> None:
     write_json(args.out, body)
 
 
+def anchors(family: str, cache: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Features and LUTs of single operations that hardly any sample has."""
+    every = cases()
+    rows, luts = [], []
+    for name in ANCHORS:
+        program = every[name]
+        text = verilog.convert(Datapath(program, plan(program, 1.0)), name="lane", emit_src=False)
+        luts.append(float(resources(text, ["lane"], family, cache)["lane"]["lut"]))
+        rows.append(row_of(program))
+    return np.array(rows), np.array(luts)
+
+
+def row_of(program: Program) -> np.ndarray:
+    """The features in their order."""
+    counts = features(program)
+    return np.array([counts.get(name, 0.0) for name in FEATURES])
+
+
 def _timed(sample: Sample) -> tuple[np.ndarray, float]:
     start = time.perf_counter()
-    counts = features(sample.realization.program)
-    row = np.array([counts.get(name, 0.0) for name in FEATURES])
+    row = row_of(sample.realization.program)
     return row, 1e3 * (time.perf_counter() - start)
 
 

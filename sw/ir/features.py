@@ -24,6 +24,7 @@ FEATURES = (
     "product_edge",  # and the width of the result
     "compare_bit",  # of two wires
     "compare_constant_bit",
+    "equal_constant_bit",
     "multiplexer_bit",
     "clamp_bit",  # one multiplexer for both limits
     "clamp_beyond_bit",  # input bits that only tell whether it limits
@@ -110,7 +111,9 @@ def _compare(args: Sequence[Instr], instr: Instr) -> Counts:
     width = max(a.width for a in args)
     if instr.op is Op.LT and is_constant(args[1]) and args[1].lo == 0:
         return {}  # the sign
-    return {"compare_constant_bit" if _constant(args) else "compare_bit": width}
+    if not _constant(args):
+        return {"compare_bit": width}
+    return {"equal_constant_bit" if instr.op is Op.EQ else "compare_constant_bit": width}
 
 
 def _extreme(args: Sequence[Instr], instr: Instr) -> Counts:

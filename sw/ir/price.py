@@ -15,16 +15,17 @@ COSTS: dict[str, Counts] = {
     "xc7": {
         **{"adder_bit": 0.691, "constant_adder": 0.835, "constant_adder_bit": 0.162},
         **{"subtractor_bit": 0.831, "sign_bit": 0.847, "product_bit": 1.411},
-        **{"compare_bit": 0.803, "compare_constant_bit": 0.032, "multiplexer_bit": 0.633},
-        **{"clamp_bit": 1.024, "clamp_beyond_bit": 0.753, "clamp_odd": 1.076},
-        **{"lut6_piece": 0.88, "lut6_near": 0.689, "lut6_far": 0.364},
+        **{"compare_bit": 0.803, "compare_constant_bit": 0.032, "equal_constant_bit": 0.309},
+        **{"multiplexer_bit": 0.633, "clamp_bit": 1.024, "clamp_beyond_bit": 0.753},
+        **{"clamp_odd": 1.076, "lut6_piece": 0.88, "lut6_near": 0.689},
+        **{"lut6_far": 0.364},
     },
     "ecp5": {
         **{"adder_bit": 0.877, "constant_adder": 3.588, "constant_adder_bit": 0.556},
         **{"subtractor_bit": 0.937, "sign_bit": 2.128, "product_bit": 2.333},
-        **{"compare_bit": 1.244, "multiplexer_bit": 0.954, "clamp_bit": 1.388},
-        **{"clamp_beyond_bit": 8.453, "clamp_odd": 7.14, "lut4_piece": 0.647},
-        **{"lut4_near": 0.709, "lut4_far": 1.449},
+        **{"compare_bit": 1.244, "equal_constant_bit": 0.406, "multiplexer_bit": 0.954},
+        **{"clamp_bit": 1.388, "clamp_beyond_bit": 8.453, "clamp_odd": 7.14},
+        **{"lut4_piece": 0.647, "lut4_near": 0.709, "lut4_far": 1.449},
     },
 }
 """Family -> LUTs a unit of each feature: LUT6 of xc7, LUT4 of ECP5."""
