@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -5,10 +6,11 @@ from amaranth.sim import Simulator
 
 from hw.parts import VENDORS
 from hw.pipeline import Unit
+from sw.ir.design import OBJECTIVES
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
 from sw.ir.program import ARITY, VERSION, Op
-from sw.ir.realize import realize
+from sw.ir.realize import KINDS, realize
 from sw.ir.schedule import plan
 
 ROOT = Path(__file__).parents[1]
@@ -58,3 +60,19 @@ def test_the_page_names_every_vendor():
     text = (ROOT / "docs/integration.md").read_text()
     sentence = text[text.index("`--vendor` is one of") :].split(". It", 1)[0]
     assert re.findall(r"`(\w+)`", sentence) == list(VENDORS)
+
+
+def test_the_compiler_s_page_names_every_kind_and_objective():
+    page = (ROOT / "docs/compile.md").read_text()
+    for name in (*KINDS, *OBJECTIVES):
+        assert f"`{name}`" in page or f"--objective {name}" in page, name
+
+
+def test_the_compiler_s_page_has_the_figures_of_the_cost_model():
+    page = (ROOT / "docs/compile.md").read_text().replace("\n", " ")
+    measured = json.loads((ROOT / "benchmarks/cost_model.json").read_text())
+    functions = {s["expression"] for s in measured["samples"] if s["number"] % 6 != 5}
+    assert f"fitted to {measured['fitted_on']} realisations of {len(functions)} random functions" in page
+    xc7, ecp5 = (measured["families"][family]["test"] for family in ("xc7", "ecp5"))
+    shares = f"{100 * xc7['median_share']:.0f} % for LUT6 of xc7 and {100 * ecp5['median_share']:.0f} %"
+    assert f"On {xc7['num']} realisations of other functions the median error is {shares}" in page
