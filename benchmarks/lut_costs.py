@@ -1,4 +1,4 @@
-"""LUTs of single operations on xc7, as Yosys maps them: where the numbers of sw.ir.price come from.
+"""LUTs of single operations on xc7, as Yosys maps them, one by one; sw.ir.price is fitted to whole functions.
 
 ``make bench`` takes a few minutes and writes ``benchmarks/lut_costs.json``. Each operation is measured as
 the bare data path of a one-operation Program, so nothing but that operation and flip-flops is counted.

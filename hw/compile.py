@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from sw.ir.design import Design, designs
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat, IntArray
 from sw.ir.parse import parse
-from sw.ir.pipelining import Pipelining
+from sw.ir.pipelining import DEFAULT, Pipelining
 from sw.ir.realize.reachable import easier, reachable_codes
 from sw.ir.realize.target import Target
 from sw.run_dir import write_json
@@ -47,7 +47,7 @@ class Order:
     faithful: bool = False
     reachable: np.ndarray | None = None
     lanes: int = 1
-    pipelining: Pipelining = field(default_factory=Pipelining)
+    pipelining: Pipelining = DEFAULT
 
     def target(self) -> Target:
         """The function at its formats.

@@ -21,7 +21,7 @@ from sw.ir import interpret
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat, IntArray
 from sw.ir.parse import parse
-from sw.ir.pipelining import Pipelining, pipelined
+from sw.ir.pipelining import DEFAULT, Pipelining, pipelined
 from sw.ir.program import Program
 from sw.ir.realize import realize
 from sw.ir.realize.target import NotApplicableError
@@ -42,7 +42,7 @@ def emit_unit(
     realization: str,
     max_ulp: int,
     lanes: int = 1,
-    pipelining: Pipelining = Pipelining(),  # noqa: B008 - it is frozen
+    pipelining: Pipelining = DEFAULT,
     library: str = "units",
 ) -> dict[str, Any]:
     """Write ``<name>.v``, ``.table.npy``, ``.core`` and ``.json`` into a folder that may exist already.

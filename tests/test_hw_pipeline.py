@@ -14,7 +14,10 @@ from hw.streams import lane_bits
 from sw.ir import interpret
 from sw.ir.build import Builder, Wire
 from sw.ir.formats import FixedFormat
+from sw.ir.parse import parse
+from sw.ir.pipelining import Pipelining, pipelined
 from sw.ir.program import Instr, Op, Program
+from sw.ir.realize import realize
 from sw.ir.schedule import plan
 
 Pattern = Callable[[int], bool]
@@ -315,3 +318,32 @@ def test_reset_empties_the_pipeline() -> None:
     simulator.add_testbench(bench)
     simulator.run()
     assert not any(seen)
+
+
+DESIGNS = {
+    "a table in block memory": Pipelining(100.0, block_memory=True),
+    "a table and operations cut for a clock": Pipelining(300.0),
+    "more registers than needed": Pipelining(latency=9),
+}
+
+
+@pytest.mark.parametrize("kind", ["half_table", "pwl"])
+@pytest.mark.parametrize("wanted", DESIGNS.values(), ids=DESIGNS)
+def test_every_way_of_pipelining_is_the_same_map_at_the_stated_latency(wanted: Pipelining, kind: str) -> None:
+    made = realize(parse("tanh(x)"), FixedFormat(11, 8), FixedFormat(8, 7), kind=kind).program
+    program, schedule = pipelined(made, wanted)
+    assert kind == "pwl" or not wanted.block_memory or schedule.blocks
+    unit = Unit(program, schedule)
+    codes = np.random.default_rng(1).integers(-1024, 1024, 400)
+    flowing = simulate(unit, beats_of(codes, 1))
+    assert flowing.codes == interpret.run(made, codes).tolist()
+    assert {r[0] - s[0] for s, r in zip(flowing.sent, flowing.received, strict=True)} == {unit.latency_cycles}
+    stalled = simulate(unit, beats_of(codes, 1), randomly(4, 0.6), randomly(5, 0.6))
+    assert stalled.codes == flowing.codes
+
+
+def test_from_minus_one_is_the_complement() -> None:
+    b = Builder(FixedFormat(6, 0, False))
+    program = b.build(b.sub(b.const(-1), b.x), FixedFormat(7, 0))
+    codes = program.input.codes()
+    assert simulate(Unit(program, plan(program, 100.0)), beats_of(codes, 1)).codes == (-1 - codes).tolist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import tempfile
@@ -13,11 +12,10 @@ from pathlib import Path
 from amaranth.back import verilog
 
 from benchmarks.cost_model.functions import Sample
-from hw.measure import FLOWS, LUTS_ONLY, count_cells
+from hw.measure import FLOWS, LUTS_ONLY, cached, count_cells
 from hw.pipeline import Datapath
 from hw.tools import YOSYS
 from sw.ir.schedule import plan
-from sw.run_dir import read_json, write_json
 from sw.terminal import progress
 
 BATCH = 24
@@ -55,9 +53,8 @@ def _cells(
         ]
     )
     text += _batch_of(found, batch)
-    key = json.dumps([text, script, yosys.identifier])
-    path = cache / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
-    if not path.exists():
+
+    def compute() -> dict[str, dict[str, int]]:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             (folder / "unit.v").write_text(text)
@@ -65,8 +62,10 @@ def _cells(
             yosys.run("-q", "unit.ys", cwd=folder)
             modules = json.loads((folder / "stat.json").read_text())["modules"]
         cells = {module.lstrip("\\"): stat["num_cells_by_type"] for module, stat in modules.items()}
-        write_json(path, {name: count_cells(cells[name], family) for name in names})
-    return read_json(path)
+        return {name: count_cells(cells[name], family) for name in names}
+
+    found: dict[str, dict[str, int]] = cached(cache, [text, script, yosys.identifier], compute)
+    return found
 
 
 def _verilog(sample: Sample, name: str) -> str:

@@ -45,6 +45,9 @@ class Pipelining:
         return plan(program, self.fmax_mhz, family=self.family, block_memory=self.block_memory)
 
 
+DEFAULT = Pipelining()
+
+
 def pipelined(program: Program, wanted: Pipelining) -> tuple[Program, Schedule]:
     """An equal program whose schedule reaches the clock, where the delay model knows one.
 
