@@ -25,6 +25,8 @@ MAX_PRICED = 48
 """Functions of a front that are kept."""
 MIN_GAIN = 2e-5
 """R^2 that a function must gain over the next cheaper one to be kept."""
+EQUAL = 1e-4
+"""R^2 that are not told apart when a core's form is chosen for all bits of x."""
 HOPEFUL_GAIN = 2e-4
 """R^2 that a function of few cells must promise while a search goes on, when time is short."""
 NEAR = 0.8
@@ -96,15 +98,26 @@ class Lowering:
                 self._admit(list(self._exceptional(placed)), HOPEFUL_GAIN)
 
     def offer_whole(self, cores: Iterable[Expr]) -> None:
-        """Try cores on all bits of x, with constants of few signed digits."""
-        drafts: Archive[Draft] = Archive()
+        """Try cores on all bits of x, with constants of few signed digits.
+
+        Tried are the forms that none beats in guessed price and error, and of every core the cheapest of
+        its most accurate ones, since guesses hardly tell which of two cores costs less.
+        """
+        front: Archive[Draft] = Archive()
+        found: list[Draft] = []
         for placed in filter(None, map(self._placed, cores)):
-            for form in self._normaliser.forms(placed, self._digits):
-                codes = self._output.to_real(self._output.quantize(evaluate(form, self._reals)))
-                error = 1.0 - self._stats.r2(codes, *self._stats.fit(codes, self._affine))
-                draft = Draft(form, GUESS_SHARE * self._pricer.bound(form), error)
-                drafts.add(draft.bound, draft.error, draft)
-        self._admit(_thinned(drafts), MIN_GAIN)
+            drafts = [self._whole(form) for form in self._normaliser.forms(placed, self._digits)]
+            for draft in drafts:
+                front.add(draft.bound, draft.error, draft)
+            least = min((d.error for d in drafts), default=0.0)
+            near = [d for d in drafts if d.error <= least + EQUAL]
+            found += [min(near, key=lambda d: d.bound)] if near else []
+        self._admit(dict.fromkeys([*_thinned(front), *found]), MIN_GAIN)
+
+    def _whole(self, form: Expr) -> Draft:
+        codes = self._output.to_real(self._output.quantize(evaluate(form, self._reals)))
+        error = 1.0 - self._stats.r2(codes, *self._stats.fit(codes, self._affine))
+        return Draft(form, GUESS_SHARE * self._pricer.bound(form), error)
 
     def front(self) -> list[Priced]:
         """The functions that each gain enough over the next cheaper one, in their cheapest realisation.

@@ -140,6 +140,7 @@ def evolve_site(task: Task, split: Split, lowering: Lowering, known: Sequence[Ex
     target = bin_pairs(x * scale, y, w, growth_penalty=settings.growth_penalty)
     for expr in known:
         lowering.offer(expr)
+    lowering.offer_whole(known)
     explained = 1.0 - target.noise * w.sum() / split.w.sum() / lowering.variance
     watch = _Watch(lowering, settings, target.variance, explained, unit)
     found = search(
@@ -161,7 +162,7 @@ def evolve_site(task: Task, split: Split, lowering: Lowering, known: Sequence[Ex
     cores = [substitute(to_expr(found.front[i].tree), unit) for i in significant(points, MIN_CORE_GAIN)]
     for core in cores:
         lowering.offer(core)
-    lowering.offer_whole([*known, *cores])
+    lowering.offer_whole(cores)
     return found
 
 

@@ -71,3 +71,8 @@ def test_times_is_a_multiplication_without_multiplier(constant):
     program = b.build(times(b, b.x, constant), WIDE)
     assert interpret.table(program).tolist() == [constant * x for x in range(-128, 128)]
     assert all(i.op is not Op.MUL for i in program.instrs)
+
+
+def test_three_times_is_two_and_one_instead_of_four_less_one():
+    b = Builder(S8)
+    assert Op.SUB not in {i.op for i in b.build(times(b, b.x, 3), WIDE).instrs}

@@ -32,7 +32,7 @@ from sw.config import load as load_config
 from sw.ir.parse import parse
 from sw.run_dir import read_json, write_json
 
-RESERVE_S = 10.0
+RESERVE_S = 12.0
 """Of our seconds, for all that is done before and after the search itself."""
 SEARCH_SHARE = 0.5
 """The search gets so much of few seconds."""

@@ -38,8 +38,9 @@ from sw.stage import code_digest
 from sw.terminal import progress
 
 UNIT = "normforge_unit"
-EASY_MHZ = 100.0
-"""Clock of the smallest unit: registers where they are few."""
+FEW_STAGES = (1, 2)
+"""Of units with so many registers the smallest on xc7 is the smallest unit: a register between an adder and
+a table may save LUTs, since Yosys then keeps them apart, or cost some."""
 PEER_TABLE_BITS = 12
 """Yosys takes more than nine minutes for da4ml's table of 16 input bits, so it gets none of over these."""
 _OWN = ("measure", "peer")
@@ -65,7 +66,7 @@ def measure_case(case: Case, cache: Path) -> dict[str, Any]:
 
 def _own(case: Case, target: Target, cache: Path) -> dict[str, Any]:
     """The smallest unit, and what one costs that reaches the clock."""
-    small = designs([target], Pipelining(EASY_MHZ))[0]
+    small = _smallest(target, cache)
     text = unit_verilog(Unit(small.program, small.schedule), UNIT)
     lane = f"{UNIT}.lane0"
     entry: dict[str, Any] = {
@@ -87,6 +88,14 @@ def _own(case: Case, target: Target, cache: Path) -> dict[str, Any]:
         entry["fast"] = _fast(case, target, cache)
         entry["fmax_mhz"] = entry["fast"]["fmax_mhz"]
     return entry
+
+
+def _smallest(target: Target, cache: Path) -> Design:
+    def lut(design: Design) -> int:
+        text = unit_verilog(Unit(design.program, design.schedule), UNIT)
+        return resources(text, [UNIT, f"{UNIT}.lane0"], "xc7", cache)[UNIT]["lut"]
+
+    return min((designs([target], Pipelining(latency=stages))[0] for stages in FEW_STAGES), key=lut)
 
 
 def _fast(case: Case, target: Target, cache: Path) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def introduction(results: Results, plan: Plan) -> str:
         f"others are from earlier runs ({spent} in all).\n\n"
         "LUTs are of the whole unit, stream control included, and in brackets of its data path alone; FF of "
         "the whole unit on xc7; all without DSP and block RAM. DSP and BRAM are what Yosys takes on ECP5 if "
-        "it may. These are of the smallest unit, with registers for 100 MHz. *Fast* is the unit whose "
+        "it may. These are of the smallest unit with one or two registers. *Fast* is the unit whose "
         "registers are planned for a clock, for which slow operations are cut: 250 MHz up to 10 input bits "
         "and 200 MHz beyond (for ECP5; iCE40 is shown without a claim). MHz: nextpnr, median of "
         f"{plan.seeds} seeds, LFE5U-25F-6 and iCE40 HX8K, registers on all ports. Every netlist was "

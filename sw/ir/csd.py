@@ -25,11 +25,21 @@ def signed_digits(value: int) -> list[tuple[int, int]]:
     return digits
 
 
+def _without_borrows(digits: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """As many digits with 4 - 1 as 2 + 1: the sum is a bit narrower and its lowest bit a wire."""
+    found = list(digits)
+    for low in range(len(found) - 1):
+        (sign, shift), (next_sign, next_shift) = found[low : low + 2]
+        if sign < 0 < next_sign and next_shift == shift + 2:
+            found[low : low + 2] = [(1, shift), (1, shift + 1)]
+    return found
+
+
 def times(b: Builder, wire: Wire, constant: int) -> Wire:
     """``wire * constant`` by shifts, additions and subtractions."""
     if constant == 0:
         return b.const(0)
-    digits = signed_digits(constant)
+    digits = _without_borrows(signed_digits(constant))
     base = digits[0][1]
     digits.sort(key=lambda digit: (-digit[0], digit[1]))  # start from a positive digit, if there is one
     total: Wire | None = None
