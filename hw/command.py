@@ -67,7 +67,7 @@ def compile_unit(args: argparse.Namespace) -> int:
     else:
         for number, design in enumerate(found):
             print(("   " if number else "-> ") + _line(design))
-    _remark(args, unit)
+    _remark(args, unit, 1000 / found[0].schedule.period_ns)
     vendor.write_asked(args, args.folder, unit, args.fmax)
     return 0
 
@@ -100,8 +100,13 @@ def _line(design: Design) -> str:
     )
 
 
-def _remark(args: argparse.Namespace, unit: dict[str, Any]) -> None:
-    """What the unit is, and where it is not equal to the function."""
+def _remark(args: argparse.Namespace, unit: dict[str, Any], predicted_mhz: float) -> None:
+    """What the unit is, where it is not equal to the function, and whether it misses the clock."""
+    if args.latency is None and args.objective != "fmax" and predicted_mhz < args.fmax:
+        print(
+            f"note: the delay model gives {predicted_mhz:.0f} MHz, not the {args.fmax:g} MHz asked for",
+            file=sys.stderr,
+        )
     if unit["max_ulp"] > int(args.faithful):
         print(f"note: this unit is up to {unit['max_ulp']} output codes off the function", file=sys.stderr)
     if "reachable" in unit:

@@ -90,6 +90,15 @@ def test_a_given_latency_and_an_objective(tmp_path):
     assert json.loads((tmp_path / "out/unit.json").read_text())["latency_cycles"] == 7
 
 
+def test_a_missed_clock_is_said(tmp_path, capsys):
+    options = ("tanh(x)", "--in", "s8.5", "--out", "s8.7")
+    assert compiled(*options, "--fmax", "2000") == 0
+    assert "MHz, not the 2000 MHz asked for\n" in capsys.readouterr().err
+    for fine in (("--fmax", "100"), ("--objective", "fmax"), ("--latency", "1")):
+        assert compiled(*options, *fine) == 0
+        assert "MHz" not in capsys.readouterr().err
+
+
 def test_codes_that_never_occur_are_stated(tmp_path, capsys):
     np.save(tmp_path / "seen.npy", np.arange(-300, 200))
     formula = "tanh(x) + 0.25*exp(-x*x)"
