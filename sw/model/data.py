@@ -14,13 +14,15 @@ from torch.nn import functional
 
 from sw.config import DataConfig
 from sw.ir.errors import InputError
+from sw.model import glyphs
 from sw.model.pictures import FolderImages, count_classes, open_split
 
 Batch = tuple[Tensor, Tensor]
 
 DIGITS_TEST, DIGITS_CLASSES = 450, 10
+GLYPHS_TRAIN, GLYPHS_TEST = 20_000, 5_000
 SHIFT_PIXELS, ROTATION_DEG, ZOOM = 1.0, 10.0, 0.1
-"""Largest augmentation of a digit; none of them turns one digit into another."""
+"""Largest augmentation of a digit or glyph; none of them turns one into another."""
 
 
 class Images(Protocol):
@@ -54,10 +56,12 @@ class TensorImages:
         images: (N, 1, H, W), normalised.
         labels: (N,).
         batch_size: Of every batch but the last.
-        background: What lies beyond an image's edge.
+        background: What lies beyond an image's edge; None: the edge goes on.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, batch_size: int, background: float = 0.0) -> None:
+    def __init__(
+        self, images: Tensor, labels: Tensor, batch_size: int, background: float | None = 0.0
+    ) -> None:
         self.images, self.labels = images, labels
         self.batch_size, self.background = batch_size, background
 
@@ -76,10 +80,10 @@ class TensorImages:
             yield images, self.labels[picked]
 
 
-def jitter(images: Tensor, generator: torch.Generator, background: float) -> Tensor:
+def jitter(images: Tensor, generator: torch.Generator, background: float | None) -> Tensor:
     """Shift by up to a pixel, rotate by up to 10 degrees, zoom by up to 10 %; shape (B, 1, H, W) is kept.
 
-    What comes in from beyond the edge is ``background``.
+    What comes in from beyond the edge is ``background``, or without one what is on the edge.
     """
     size = len(images)
     angle, zoom, *shift = (2 * torch.rand(4, size, generator=generator) - 1).unbind(0)
@@ -88,14 +92,17 @@ def jitter(images: Tensor, generator: torch.Generator, background: float) -> Ten
     cos, sin = scale * angle.cos(), scale * angle.sin()
     matrix = torch.stack([torch.stack([cos, -sin, across], 1), torch.stack([sin, cos, down], 1)], 1)
     grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
+    if background is None:
+        return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
     return functional.grid_sample(images - background, grid, align_corners=False) + background
 
 
 def load_splits(config: DataConfig, model: nn.Module) -> Splits:
     """The images of a run; which image is in which split depends on ``split_seed`` alone.
 
-    Digits are normalised by the pixels' mean and standard deviation outside the test split. All other
-    images get the preprocessing that this very model was trained with (``timm.data.resolve_data_config``).
+    Digits and glyphs are normalised by the pixels' mean and standard deviation outside the test split. All
+    other images get the preprocessing that this very model was trained with
+    (``timm.data.resolve_data_config``).
 
     Raises:
         InputError: The image folder or data set is missing or a stream, the training split too small, or the
@@ -104,6 +111,9 @@ def load_splits(config: DataConfig, model: nn.Module) -> Splits:
     if config.dataset == "digits":
         _check_head(config, model, DIGITS_CLASSES)
         return _digits(config)
+    if config.dataset == "glyphs":
+        _check_head(config, model, len(glyphs.CHARACTERS))
+        return _glyphs(config)
     return _timm_dataset(config, model)
 
 
@@ -122,6 +132,19 @@ def _digits(config: DataConfig) -> Splits:
         return TensorImages(images[indices], labels[indices], config.batch_size, background=-mean / std)
 
     return Splits(part(train), part(calibration), part(test))
+
+
+def _glyphs(config: DataConfig) -> Splits:
+    _check_calibration(config, GLYPHS_TRAIN)
+    train = glyphs.draw(GLYPHS_TRAIN, config.split_seed, 0)
+    test = glyphs.draw(GLYPHS_TEST, config.split_seed, 1)
+    std, mean = torch.std_mean(train[0])
+    num = config.calibration_images
+
+    def part(images: Tensor, labels: Tensor) -> TensorImages:
+        return TensorImages((images - mean) / std, labels, config.batch_size, background=None)
+
+    return Splits(part(train[0][num:], train[1][num:]), part(train[0][:num], train[1][:num]), part(*test))
 
 
 def _stratified(indices: Any, labels: Any, num_second: int, seed: int) -> tuple[Any, Any]:
