@@ -10,7 +10,7 @@ READY  := $(VENV)/.ready
 RUN    := $(BIN)/normforge
 
 .DEFAULT_GOAL := help
-.PHONY: help setup hdl sim synth formal report test lint bench bench-cost bench-delays bench-gp bench-units clean
+.PHONY: help setup hdl sim synth formal report test lint bench bench-accuracy bench-cost bench-delays bench-gp bench-units clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -61,6 +61,9 @@ bench-gp: $(READY)  ## the search against other engines: benchmarks/gp.md (SECON
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	test -f runs/digits/captures.npz || $(RUN) run configs/digits.toml --until capture
 	$(BIN)/python -m benchmarks.gp_bench --seconds $(SECONDS) --seeds $(SEEDS) --jobs $(JOBS)
+
+bench-accuracy: $(READY)  ## swap, refit, regimes and integers on digits and glyphs: benchmarks/accuracy.md (JOBS)
+	$(BIN)/python -m benchmarks.accuracy --jobs $(JOBS)
 
 bench-units: $(READY)  ## units of ten functions beside published figures and da4ml: benchmarks/units.md (JOBS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

@@ -77,7 +77,7 @@ class RunDir:
         return self.root / "replay.npz"
 
     def accuracy(self, stage: str) -> Path:
-        """Test accuracy of ``original``, ``swapped``, ``realigned`` or ``quantized``."""
+        """Test accuracy of the model as it was at some point of the run: ``original``, ``swapped``, ..."""
         return self.root / "accuracy" / f"{stage}.json"
 
     def predictions(self, stage: str) -> Path:

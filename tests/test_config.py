@@ -65,6 +65,10 @@ def test_digest_follows_only_its_sections(tmp_path):
         (SMALL + "[unit]\nin_width = 17", r"configuration key 'unit\.in_width' must be 2\.\.16, not 17"),
         (SMALL + "[synth]\nfamilies = []", r"'synth\.families' must hold some of xc7, ecp5, ice40, not"),
         (SMALL + "[align]\nlr = -1", r"configuration key 'align\.lr' must be above 0, not -1\.0"),
+        (SMALL + "[align]\nregime = 'E'", r"configuration key 'align\.regime' must be one of A, F, D, D\+"),
+        (SMALL + "[align]\nregime = 3", r"configuration key 'align\.regime' must be a string, not 3"),
+        (SMALL + "[align]\nrefit = 'all'", r"'align\.refit' must be one of none, affine, readers, not 'all'"),
+        (SMALL + "[align]\ndrop_path = 1", r"configuration key 'align\.drop_path' must be 0\.\.0\.99, not"),
         (SMALL + "[unit]\nrealize = 'magic'", r"'unit\.realize' must be one of auto, .*, not 'magic'"),
         (SMALL + "[data]\nsplit_seed = -1", r"configuration key 'data\.split_seed' must be 0\.\."),
         ("seed = -1\n" + SMALL, r"configuration key 'seed' must not be negative, not -1"),
@@ -93,3 +97,26 @@ def test_override_wrong(tmp_path, override):
 def test_override_of_a_key_as_a_section(tmp_path):
     with pytest.raises(InputError, match=r"override 'model\.name\.x=1' must name a section and a key in it"):
         load(written(tmp_path, SMALL), ("model.name.x=1",))
+
+
+@pytest.mark.parametrize(
+    ("regime", "published"),
+    [
+        ("A", {"trained": "affine", "lr": 1e-3, "schedule": "constant", "kd_weight": 0.0, "drop_path": 0.0}),
+        ("F", {"trained": "all", "lr": 1e-5, "schedule": "cosine", "kd_weight": 0.0, "weight_decay": 0.0}),
+        ("D", {"trained": "all", "lr": 1e-5, "schedule": "cosine", "kd_weight": 0.5, "temperature": 4.0,
+               "weight_decay": 0.05, "drop_path": 0.2}),
+    ],
+)  # fmt: skip
+def test_a_regime_fills_in_what_is_not_given(tmp_path, regime, published):
+    align = load(written(tmp_path, SMALL + f"[align]\nregime = '{regime}'")).align
+    assert {key: getattr(align, key) for key in published} == published
+    assert (align.epochs, align.refit) == (20, "none")
+    own = load(written(tmp_path, SMALL + f"[align]\nregime = '{regime}'\nlr = 0.5\nrefit = 'affine'")).align
+    assert (own.lr, own.refit, own.trained) == (0.5, "affine", published["trained"])
+    again = from_dict(load(written(tmp_path, SMALL + f"[align]\nregime = '{regime}'")).to_dict())
+    assert again.align == align
+
+
+def test_our_own_regime_is_the_default(tmp_path):
+    assert load(written(tmp_path, SMALL + "[align]\nregime = 'D+'")) == load(written(tmp_path, SMALL))

@@ -6,6 +6,7 @@ from amaranth.sim import Simulator
 
 from hw.parts import VENDORS
 from hw.pipeline import Unit
+from sw.config import REGIMES, AlignConfig
 from sw.ir.design import OBJECTIVES
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
@@ -76,3 +77,17 @@ def test_the_compiler_s_page_has_the_figures_of_the_cost_model():
     xc7, ecp5 = (measured["families"][family]["test"] for family in ("xc7", "ecp5"))
     shares = f"{100 * xc7['median_share']:.0f} % for LUT6 of xc7 and {100 * ecp5['median_share']:.0f} %"
     assert f"On {xc7['num']} realisations of other functions the median error is {shares}" in page
+
+
+def test_the_page_on_regimes_has_their_settings():
+    text = (ROOT / "docs/realign.md").read_text()
+    rows = {m[1]: m[0] for m in re.finditer(r"^\| `(\S+)` .*$", text, re.MULTILINE)}
+    del rows["align.regime"]
+    assert set(rows) == set(REGIMES)
+    for name, settings in REGIMES.items():
+        align = AlignConfig(regime=name, **settings)
+        assert f"{align.lr:.0e}".replace("e-0", "e-") in rows[name]
+        assert ("refit" in rows[name]) == (align.refit == "readers")
+        assert ("everything" in rows[name]) == (align.trained == "all")
+        assert (f"{align.kd_weight:g} T² KL" in rows[name]) == (align.kd_weight > 0)
+        assert (f"drop-path {align.drop_path:g}" in rows[name]) == (align.drop_path > 0)

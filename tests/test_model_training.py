@@ -1,14 +1,11 @@
 import pytest
+import timm
 import torch
 from torch import nn
 from torch.nn import functional
 
-from sw.config import AlignConfig
-from sw.model.align import distillation
 from sw.model.data import TensorImages
-from sw.model.fold import FoldPlan
-from sw.model.refit import refit
-from sw.model.training import fit
+from sw.model.training import Recipe, _groups, _shape, fit
 
 
 class KilledError(Exception):
@@ -32,8 +29,10 @@ def cross_entropy(model, batch, labels):
 
 
 def train(model, tmp_path, loss=cross_entropy, key="k", **changes):
-    options = {"epochs": 6, "lr": 0.02, "weight_decay": 0.1, "batch_size": 16, "seed": 3, "label": "test"}
-    fit(model, images(), loss, checkpoint=tmp_path / "c.ckpt", key=key, **(options | changes))
+    seed = changes.pop("seed", 3)
+    recipe = Recipe(**{"epochs": 6, "lr": 0.02, "weight_decay": 0.1, **changes})
+    options = {"batch_size": 16, "seed": seed, "label": "test", "key": key}
+    fit(model, images(), loss, recipe, checkpoint=tmp_path / "c.ckpt", **options)
     return [p.detach().clone() for p in model.parameters()]
 
 
@@ -89,75 +88,44 @@ def test_no_epochs_leave_the_model_alone(tmp_path):
     assert equal(before, train(model, tmp_path, epochs=0))
 
 
-def fixed(logits):
-    class Fixed(nn.Module):
-        def forward(self, batch):
-            return logits
+def test_schedules_are_what_their_names_say():
+    def rates(schedule):
+        recipe = Recipe(epochs=4, lr=1.0, schedule=schedule)
+        return [_shape(step, 10, recipe) for step in range(40)]
 
-    return Fixed()
-
-
-def test_distillation_is_cross_entropy_without_a_teacher_and_zero_at_the_teacher():
-    logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
-    labels = torch.tensor([0, 1, 2, 0, 1])
-    batch = torch.zeros(5, 1)
-    alone = distillation(fixed(2 * logits), AlignConfig(kd_weight=0.0))(fixed(logits), batch, labels)
-    torch.testing.assert_close(alone, functional.cross_entropy(logits, labels))
-    agreed = distillation(fixed(logits), AlignConfig(kd_weight=1.0))(fixed(logits), batch, labels)
-    assert abs(float(agreed)) < 1e-6
-
-
-def test_distillation_is_the_formula():
-    generator = torch.Generator().manual_seed(0)
-    student, taught = (torch.randn(4, 3, generator=generator) for _ in range(2))
-    labels = torch.tensor([0, 1, 2, 0])
-    config = AlignConfig(kd_weight=0.3, temperature=2.5)
-    p, q = torch.softmax(taught / 2.5, 1), torch.softmax(student / 2.5, 1)
-    kl = (p * (p / q).log()).sum(1).mean()
-    cross = -torch.log_softmax(student, 1)[torch.arange(4), labels].mean()
-    loss = distillation(fixed(taught), config)(fixed(student), torch.zeros(4, 1), labels)
-    torch.testing.assert_close(loss, 0.3 * 2.5**2 * kl + 0.7 * cross)
+    assert rates("constant") == [1.0] * 40
+    cosine = rates("cosine")
+    assert [len(set(cosine[k : k + 10])) for k in range(0, 40, 10)] == [1] * 4
+    model = net()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1.0)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4)
+    for epoch in range(4):
+        assert cosine[10 * epoch] == pytest.approx(reference.get_last_lr()[0])
+        optimizer.step()
+        reference.step()
+    warm = rates("warm")
+    assert warm[0] == 0.5
+    assert max(warm) == warm[2] == 1.0
+    assert warm[2:] == sorted(warm[2:], reverse=True)
 
 
-def test_each_head_learns_from_its_own():
-    a, b = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0)).unbind(0)
-    loss = distillation(fixed((a, b)), AlignConfig(kd_weight=1.0))(
-        fixed((a, b)), torch.zeros(4, 1), torch.zeros(4).long()
-    )
-    assert abs(float(loss)) < 1e-6
+def test_frozen_parameters_stay(tmp_path):
+    model = net()
+    model[1].requires_grad_(False)
+    before = model[1].weight.clone()
+    train(model, tmp_path)
+    assert torch.equal(model[1].weight, before)
 
 
-class Two(nn.Module):
-    """Something, then a Linear that should keep computing what it did."""
-
-    def __init__(self, first):
-        super().__init__()
-        torch.manual_seed(1)
-        self.first, self.head = first, nn.Linear(6, 3)
-
-    def forward(self, batch):
-        return self.head(self.first(batch[:, 0]))
-
-
-def test_refit_undoes_an_invertible_change_of_the_input():
-    generator = torch.Generator().manual_seed(0)
-    mixing = torch.eye(6) + 0.2 * torch.randn(6, 6, generator=generator)
-    changed = nn.Linear(6, 6)
-    with torch.no_grad():
-        changed.weight.copy_(mixing)
-        changed.bias.fill_(0.7)
-    original, model = Two(nn.Identity()), Two(changed)
-    data = TensorImages(torch.randn(300, 1, 5, 6, generator=generator), torch.zeros(300).long(), 50)
-    before = (model(data.images) - original(data.images)).std()
-    refit(model, original, {"first": FoldPlan(("head",))}, data, 300)
-    after = (model(data.images) - original(data.images)).std()
-    assert after < 0.02 * before
-
-
-def test_refit_of_an_unchanged_model_changes_nothing():
-    original, model = Two(nn.Identity()), Two(nn.Identity())
-    data = TensorImages(
-        torch.randn(100, 1, 5, 6, generator=torch.Generator().manual_seed(0)), torch.zeros(100), 50
-    )
-    refit(model, original, {"first": FoldPlan(("head",))}, data, 100)
-    torch.testing.assert_close(model.head.weight, original.head.weight, rtol=1e-5, atol=1e-6)
+def test_later_blocks_learn_faster_and_vectors_do_not_decay():
+    options = {"img_size": 8, "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=4, **options)
+    groups = _groups(model, Recipe(epochs=1, lr=1.0, weight_decay=0.1, layer_decay=0.5))
+    rate = {id(p): g["lr"] for g in groups for p in g["params"]}
+    assert len(rate) == len(list(model.parameters()))
+    rates = [
+        rate[id(model.get_parameter(n))] for n in ("blocks.0.attn.qkv.weight", "blocks.1.attn.qkv.weight")
+    ]
+    assert rates[0] == rates[1] / 2
+    assert rate[id(model.head.weight)] == 1.0
+    assert all(p.ndim > 1 for g in groups if g["weight_decay"] for p in g["params"])

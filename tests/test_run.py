@@ -112,7 +112,14 @@ def test_report_shows_accuracy_functions_and_hardware(run):
     done = make(run[0].parents[1], "report")
     assert done.returncode == 0, done.stderr
     summary = json.loads((run[0] / "report/summary.json").read_text())
-    assert set(summary["accuracy"]) == {"original", "swapped", "realigned", "quantized"}
+    assert set(summary["accuracy"]) == {
+        "original",
+        "swapped",
+        "rescaled",
+        "refitted",
+        "realigned",
+        "quantized",
+    }
     with np.load(run[0] / "report/predictions.npz") as stored:
         for which, body in summary["accuracy"].items():
             labels, predicted = (stored[f"{which}.seed0.{key}"] for key in ("labels", "predicted"))

@@ -2,6 +2,7 @@
 
 from sw.config.reading import digest, from_dict, load
 from sw.config.sections import (
+    REGIMES,
     AlignConfig,
     CaptureConfig,
     DataConfig,
@@ -16,6 +17,7 @@ from sw.config.sections import (
 )
 
 __all__ = [
+    "REGIMES",
     "AlignConfig",
     "CaptureConfig",
     "DataConfig",

@@ -11,7 +11,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from sw.config.sections import RunConfig
+from sw.config.sections import REGIMES, AlignConfig, RunConfig
 from sw.ir.errors import InputError
 
 
@@ -83,6 +83,8 @@ def _resolve_paths(body: dict[str, Any], folder: Path) -> None:
 def _build(cls: type, body: Any, where: str) -> Any:
     if not isinstance(body, dict):
         raise InputError(f"configuration key '{where}' must be a table, not {body!r}")
+    if cls is AlignConfig:
+        body = _preset(body) | body
     hints = typing.get_type_hints(cls)
     known = {f.name: f for f in dataclasses.fields(cls)}
     values: dict[str, Any] = {}
@@ -99,6 +101,12 @@ def _build(cls: type, body: Any, where: str) -> Any:
         if required and name not in values:
             raise InputError(f"configuration lacks the key '{f'{where}.' if where else ''}{name}'")
     return cls(**values)
+
+
+def _preset(body: dict[str, Any]) -> dict[str, Any]:
+    """What the named regime fills in; an unknown one is refused later, with all other choices."""
+    regime = body.get("regime")
+    return REGIMES.get(regime, {}) if isinstance(regime, str) else {}
 
 
 def _convert(hint: Any, value: Any, name: str) -> Any:

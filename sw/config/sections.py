@@ -35,7 +35,8 @@ class DataConfig:
     """Images, and how they are split."""
 
     dataset: str = "digits"
-    """``digits`` (scikit-learn's), ``imagefolder``, or a timm dataset with an index, as ``torch/cifar10``."""
+    """``digits`` (scikit-learn's), ``glyphs`` (drawn here), ``imagefolder``, or a timm dataset with an index,
+    as ``torch/cifar10``."""
     root: str = ""
     """Folder of an image folder or timm dataset, relative to the configuration file."""
     train_split: str = "train"
@@ -138,14 +139,44 @@ class EvolveConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlignConfig:
-    """Re-alignment of the weights to the evolved functions, distilled from the original."""
+    """Re-alignment of the weights to the evolved functions.
 
+    ``regime`` names a preset of ``REGIMES``, which fills in every key below that is not given.
+    """
+
+    regime: str = "D+"
     epochs: int = 20
+    refit: str = "readers"
+    """What the epochs start from: ``none``, right after the swap; ``affine``, every site's affine refitted in
+    closed form; ``readers``, the layers that read the sites, too."""
+    trained: str = "all"
+    """``all`` parameters, or the sites' ``affine`` alone."""
     lr: float = 5e-4
+    schedule: str = "warm"
+    """Of the learning rate: ``constant``; ``cosine``, stepped once an epoch down to 0; ``warm``, risen in the
+    first steps, then a cosine stepped at every one."""
+    layer_decay: float = 1.0
+    """Learning rate of a block over that of the next one."""
     weight_decay: float = 0.0
+    drop_path: float = 0.0
+    """Largest rate of stochastic depth."""
+    kd_weight: float = 0.9
+    """Weight of the distillation from the original; the rest is cross-entropy."""
     temperature: float = 4.0
-    kd_weight: float = 0.5
-    """Weight of the distillation term; the rest is cross-entropy."""
+    feature_weight: float = 0.0
+    """Weight of each block's output against the original's, added to the loss."""
+
+
+_PUBLISHED: dict[str, Any] = {"refit": "none", "weight_decay": 0.0, "drop_path": 0.0, "kd_weight": 0.0}
+REGIMES: dict[str, dict[str, Any]] = {
+    "A": {**_PUBLISHED, "trained": "affine", "lr": 1e-3, "schedule": "constant"},
+    "F": {**_PUBLISHED, "lr": 1e-5, "schedule": "cosine"},
+    "D": {**_PUBLISHED, "lr": 1e-5, "schedule": "cosine",
+          "weight_decay": 0.05, "drop_path": 0.2, "kd_weight": 0.5},
+    "D+": {},
+}  # fmt: skip
+"""The settings that arXiv 2605.14047 (second version) publishes for ViT-B on ImageNet, and our own, which are
+the defaults of ``AlignConfig``: affine alone, full, distilled."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -242,6 +273,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "align.weight_decay": (0, 1e3),
     "align.temperature": (0.01, 1000),
     "align.kd_weight": (0, 1),
+    "align.layer_decay": (0.01, 1),
+    "align.drop_path": (0, 0.99),
+    "align.feature_weight": (0, 1e6),
     "quantize.weight_bits": (2, 8),
     "quantize.act_bits": (2, 8),
     "quantize.calibration_images": (1, 1e9),
@@ -260,6 +294,10 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "evolve.affine": ("free", "scale", "none"),
     "evolve.price": ("lut6", "nodes", "flops"),
     "evolve.weights": ("none", "sensitivity"),
+    "align.regime": tuple(REGIMES),
+    "align.refit": ("none", "affine", "readers"),
+    "align.trained": ("all", "affine"),
+    "align.schedule": ("constant", "cosine", "warm"),
 }
 FAMILIES = ("xc7", "ecp5", "ice40")
 

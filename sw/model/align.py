@@ -1,53 +1,30 @@
-"""Stage ``align``: swap LayerNorm for the evolved functions, then re-align by distillation."""
+"""Stage ``align``: swap LayerNorm for the evolved functions, refit in closed form, then distil."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from sw.config import AlignConfig, digest
-from sw.model.data import load_splits
+from sw.config import digest
+from sw.model.data import Splits, load_splits
+from sw.model.distil import Distillation, blocks_of
 from sw.model.evaluate import report_accuracy
 from sw.model.original import load_original
 from sw.model.refit import refit
 from sw.model.runtime import prepare
+from sw.model.scalar_norm import ScalarNorm
+from sw.model.sites import is_site
 from sw.model.swap import read_chosen, read_plans, swap
-from sw.model.training import Loss, fit
+from sw.model.training import Recipe, fit
 from sw.model.weights import load_weights, save_weights
 from sw.run_dir import RunDir, file_digest
 from sw.stage import Stage
 
-REFIT_IMAGES = 2048
-"""Training images that the closed-form start uses at most."""
-
-
-def distillation(teacher: nn.Module, config: AlignConfig) -> Loss:
-    """The loss kd T^2 KL(teacher || student) at temperature T plus (1 - kd) cross-entropy with the labels.
-
-    Hinton, Vinyals, Dean: Distilling the Knowledge in a Neural Network (arXiv 1503.02531). With two heads,
-    each learns from its own.
-    """
-    temperature, kd_weight = config.temperature, config.kd_weight
-
-    def one(student: Tensor, taught: Tensor, labels: Tensor) -> Tensor:
-        soft = functional.kl_div(
-            functional.log_softmax(student / temperature, dim=1),
-            functional.log_softmax(taught / temperature, dim=1),
-            reduction="batchmean",
-            log_target=True,
-        )
-        return kd_weight * temperature**2 * soft + (1 - kd_weight) * functional.cross_entropy(student, labels)
-
-    def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        with torch.no_grad():
-            taught = _heads(teacher(images))
-        students = _heads(model(images))
-        if len(students) != len(taught):  # a distilled DeiT averages its heads in eval mode
-            taught = taught * len(students)
-        return torch.stack([one(s, t, labels) for s, t in zip(students, taught, strict=True)]).mean()
-
-    return loss
+ACCURACIES = ("swapped", "rescaled", "refitted", "realigned")
+"""Right after the swap; with per-channel affines refitted; with their readers, too; after the epochs."""
 
 
 def load_realigned(run: RunDir) -> nn.Module:
@@ -57,14 +34,21 @@ def load_realigned(run: RunDir) -> nn.Module:
     return model.eval()
 
 
-def swapped(run: RunDir) -> nn.Module:
+def swapped(
+    run: RunDir, functions: Mapping[str, Mapping[str, Any]] | None = None, *, drop_path: float = 0.0
+) -> nn.Module:
     """The original model right after the swap; every consumer of a folding site has a bias.
+
+    Args:
+        run: With captures.
+        functions: As ``swap`` takes them; None: those that the run has chosen.
+        drop_path: As ``load_original`` takes it.
 
     Raises:
         InputError: Captured sites and functions are not the same.
     """
-    model = load_original(run)
-    swap(model, read_chosen(run))
+    model = load_original(run, drop_path=drop_path)
+    swap(model, read_chosen(run) if functions is None else functions)
     for plan in read_plans(run).values():
         for name in plan.consumers:
             layer = model.get_submodule(name)
@@ -74,33 +58,60 @@ def swapped(run: RunDir) -> nn.Module:
     return prepare(model).eval()
 
 
-def _heads(output: Tensor | tuple[Tensor, ...] | list[Tensor]) -> list[Tensor]:
-    return list(output) if isinstance(output, (tuple, list)) else [output]
+def train_only(model: nn.Module, what: str) -> None:
+    """Freeze all but the norm sites' affines if ``what`` is ``affine``; ``all`` changes nothing."""
+    if what == "affine":
+        model.requires_grad_(False)
+        for module in model.modules():
+            if isinstance(module, ScalarNorm) or is_site(module):
+                module.requires_grad_(True)
 
 
 def _align(run: RunDir) -> None:
     config = run.config
     teacher = load_original(run)
-    model = swapped(run)
+    model = swapped(run, drop_path=config.align.drop_path)
     splits = load_splits(config.data, model)
-    report_accuracy(run, "swapped", model, splits.test)
-    if config.align.epochs:
-        refit(model, teacher, read_plans(run), splits.train, REFIT_IMAGES)
-        fit(
-            model,
-            splits.train,
-            distillation(teacher, config.align),
+    start = _closed_form(run, model, teacher, splits)
+    model.load_state_dict(start)
+    train_only(model, config.align.trained)
+    fit(
+        model,
+        splits.train,
+        Distillation(teacher, config.align, blocks_of(list(read_plans(run)))),
+        Recipe(
             epochs=config.align.epochs,
             lr=config.align.lr,
             weight_decay=config.align.weight_decay,
-            batch_size=config.data.batch_size,
-            seed=config.seed,
-            checkpoint=run.original.with_name("align.ckpt"),
-            key=_key(run),
-            label="align",
-        )
+            schedule=config.align.schedule,
+            layer_decay=config.align.layer_decay,
+        ),
+        batch_size=config.data.batch_size,
+        seed=config.seed,
+        checkpoint=run.original.with_name("align.ckpt"),
+        key=_key(run),
+        label="align",
+    )
     save_weights(run.realigned, model)
     report_accuracy(run, "realigned", model, splits.test)
+
+
+def _closed_form(run: RunDir, model: nn.Module, teacher: nn.Module, splits: Splits) -> dict[str, Tensor]:
+    """Report the model right after the swap and after each refit; the weights that the epochs start from."""
+    weights, plans = {"none": _weights(model)}, read_plans(run)
+    report_accuracy(run, "swapped", model, splits.test)
+    refit(model, teacher, plans, splits.calibration, readers=False)
+    report_accuracy(run, "rescaled", model, splits.test)
+    weights["affine"] = _weights(model)
+    model.load_state_dict(weights["none"])
+    refit(model, teacher, plans, splits.calibration)
+    report_accuracy(run, "refitted", model, splits.test)
+    weights["readers"] = _weights(model)
+    return weights[run.config.align.refit]
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
 
 
 def _key(run: RunDir) -> str:
@@ -115,7 +126,7 @@ STAGE = Stage(
     inputs=lambda run: [run.original, run.capture_stats, run.functions],
     outputs=lambda run: [
         run.realigned,
-        *(path(s) for path in (run.accuracy, run.predictions) for s in ("swapped", "realigned")),
+        *(path(s) for path in (run.accuracy, run.predictions) for s in ACCURACIES),
     ],
     body=_align,
 )

@@ -18,7 +18,7 @@ from sw.model.evaluate import report_accuracy
 from sw.model.messages import first_line
 from sw.model.runtime import prepare, seed_all
 from sw.model.sites import find_sites
-from sw.model.training import fit
+from sw.model.training import Recipe, fit
 from sw.model.weights import load_weights, missing_checkpoint, save_weights
 from sw.run_dir import RunDir, file_digest
 from sw.stage import Stage
@@ -71,13 +71,15 @@ def _refusal(config: ModelConfig, error: Exception) -> str:
     return f"model '{config.name}' cannot be built with its model.kwargs: {first_line(error)}"
 
 
-def load_original(run: RunDir) -> nn.Module:
+def load_original(run: RunDir, *, drop_path: float = 0.0) -> nn.Module:
     """The run's model with LayerNorm, in eval mode on its device, ready to be changed.
+
+    ``drop_path`` is the largest rate of stochastic depth in training, where the model knows one.
 
     A bias that the model keeps apart from its Linear (BEiT, EVA) is put back into it, see
     ``merge_separate_biases``.
     """
-    model = _bare(run.config.model)
+    model = _bare(run.config.model, drop_path)
     load_weights(model, run.original)
     merge_separate_biases(model)
     return prepare(model).eval()
@@ -101,8 +103,9 @@ def merge_separate_biases(model: nn.Module) -> None:
                 setattr(module, name, None)
 
 
-def _bare(config: ModelConfig) -> nn.Module:
-    return create(ModelConfig(name=config.name, kwargs=config.kwargs))
+def _bare(config: ModelConfig, drop_path: float) -> nn.Module:
+    extra = {"drop_path_rate": drop_path} if drop_path else {}
+    return create(ModelConfig(name=config.name, kwargs=config.kwargs | extra))
 
 
 def _train(run: RunDir) -> None:
@@ -119,9 +122,7 @@ def _train(run: RunDir) -> None:
             model,
             splits.train,
             _cross_entropy,
-            epochs=config.train.epochs,
-            lr=config.train.lr,
-            weight_decay=config.train.weight_decay,
+            Recipe(epochs=config.train.epochs, lr=config.train.lr, weight_decay=config.train.weight_decay),
             batch_size=config.data.batch_size,
             seed=config.seed,
             checkpoint=run.original.with_name("train.ckpt"),

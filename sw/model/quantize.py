@@ -14,8 +14,9 @@ from sw.ir.errors import InputError
 from sw.ir.formats import IntArray
 from sw.ir.parse import parse
 from sw.ir.program import Program
-from sw.model.align import distillation, load_realigned
+from sw.model.align import load_realigned
 from sw.model.data import Images, limit_to, load_splits
+from sw.model.distil import Distillation
 from sw.model.evaluate import accuracy, report_accuracy
 from sw.model.fold import FoldPlan, fold
 from sw.model.original import load_original
@@ -25,7 +26,7 @@ from sw.model.runtime import device
 from sw.model.scalar_norm import ScalarNorm
 from sw.model.sites import along_channels, replace_module
 from sw.model.swap import read_plans
-from sw.model.training import fit
+from sw.model.training import Recipe, fit
 from sw.model.weights import save_weights
 from sw.run_dir import RunDir, file_digest, write_npz
 from sw.stage import Stage
@@ -65,9 +66,22 @@ def integer_model(run: RunDir, calibration: Images, *, folding: bool = True) -> 
     Raises:
         InputError: A program does not fit the formats in ``functions.json``.
     """
-    config = run.config.quantize
     model = load_realigned(run)
     coded = _install_units(run, model, read_plans(run), folding)
+    _make_integer(run, model, calibration, coded)
+    return model
+
+
+def quantized_layernorms(run: RunDir, calibration: Images) -> nn.Module:
+    """The original model with integer layers around its LayerNorms, calibrated: what ours compares with."""
+    model = load_original(run)
+    _make_integer(run, model, calibration, set())
+    return model
+
+
+def _make_integer(run: RunDir, model: nn.Module, calibration: Images, coded: set[str]) -> None:
+    """Put integer layers in, and calibrate them."""
+    config = run.config.quantize
 
     def pass_through(limit: int) -> Callable[[nn.Module], None]:
         def run_images(net: nn.Module) -> None:
@@ -82,7 +96,6 @@ def integer_model(run: RunDir, calibration: Images, *, folding: bool = True) -> 
         print(f"layer {name} is not called as a layer and stays in floating point")
     quantize_layers(model, called, coded, weight_bits=config.weight_bits, act_bits=config.act_bits)
     calibrate(model, pass_through(config.calibration_images))
-    return model
 
 
 def load_quantized(run: RunDir) -> nn.Module:
@@ -178,10 +191,8 @@ def _quantize(run: RunDir) -> None:
         fit(
             model,
             splits.train,
-            distillation(teacher, config.align),
-            epochs=config.quantize.epochs,
-            lr=config.quantize.lr,
-            weight_decay=0.0,
+            Distillation(teacher, config.align),
+            Recipe(epochs=config.quantize.epochs, lr=config.quantize.lr),
             batch_size=config.data.batch_size,
             seed=config.seed,
             checkpoint=run.original.with_name("quantize.ckpt"),

@@ -1,13 +1,21 @@
-"""Closed-form start of re-alignment: every reader of a norm is refitted to what it used to compute.
+"""Closed-form re-alignment: linear layers are refitted so that the changed model computes what it used to.
 
-Site by site in network order, with A = [input of the reader in the changed model, 1], T = the reader's output
-in the original model and W0 = its weight and bias: minimise |A W^T - T|^2 + lambda |W - W0|^2, a ridge
-regression whose normal equations are (A^T A + lambda I) W^T = A^T T + lambda W0^T.
+Site by site in network order, on activations of the model as it is changed so far and with the original
+model's activations as target:
+
+(a) the site's per-channel affine: f(x) weight + bias towards the LayerNorm's output;
+(b) the site's readers (qkv, fc1, head): A = [input in the changed model, 1], T = output in the original one.
+
+Both are ridge regressions towards the weights W0 that are there: |A W - T|^2 + lambda |W - W0|^2, so
+(A^T A + lambda I) W = A^T T + lambda W0 in float64. Every fifth image is held out to choose lambda; then all
+images are used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,82 +24,179 @@ from torch import Tensor, nn
 from sw.model.data import Images
 from sw.model.fold import FoldPlan
 from sw.model.runtime import device
+from sw.model.scalar_norm import ScalarNorm, evaluate
 from sw.terminal import progress
 
-RIDGE = 1e-3
-"""lambda as a share of the mean diagonal of A^T A."""
+RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+"""lambda as a share of the mean diagonal of A^T A; larger ones are tried last, and no change at all."""
+HELD_OUT_EVERY = 5
+"""One of so many images is held out while lambda is chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Equations:
+    """The sums of a least-squares problem A W ~ T, or of many side by side; float64.
+
+    Args:
+        gram: A^T A, (..., n, n).
+        cross: A^T T, (..., n, m).
+    """
+
+    gram: Tensor
+    cross: Tensor
+
+    def __add__(self, other: Equations) -> Equations:
+        return Equations(self.gram + other.gram, self.cross + other.cross)
+
+    def solve(self, prior: Tensor, share: float) -> Tensor:
+        """The ridge solution near ``prior``, (..., n, m)."""
+        diagonal = self.gram.diagonal(dim1=-2, dim2=-1)
+        ridge = share * diagonal.mean(-1, keepdim=True)[..., None]
+        eye = torch.eye(self.gram.shape[-1], dtype=self.gram.dtype, device=self.gram.device)
+        return torch.linalg.solve(self.gram + ridge * eye, self.cross + ridge * prior)
+
+    def loss(self, solution: Tensor) -> float:
+        """|A W - T|^2 but for |T|^2."""
+        return float((solution * (self.gram @ solution - 2 * self.cross)).sum())
+
+
+Parts = tuple[Equations, Equations]
+"""Of learning and of held-out images."""
+
+
+def ridge(learn: Equations, held: Equations, prior: Tensor) -> Tensor:
+    """The ridge solution on both parts, with the lambda whose solution on the first does best on the other.
+
+    ``prior`` itself where that does better still.
+    """
+    losses = {share: held.loss(learn.solve(prior, share)) for share in RIDGES}
+    best = min(RIDGES, key=losses.__getitem__)
+    return (learn + held).solve(prior, best) if losses[best] < held.loss(prior) else prior
 
 
 def refit(
-    model: nn.Module, original: nn.Module, plans: Mapping[str, FoldPlan], images: Images, limit: int
+    model: nn.Module,
+    original: nn.Module,
+    plans: Mapping[str, FoldPlan],
+    images: Images,
+    *,
+    limit: int | None = None,
+    readers: bool = True,
 ) -> None:
-    """Refit the consumers of every foldable site, in place.
+    """Refit every site and what reads it, in place.
 
     Args:
-        model: The changed model, in eval mode.
+        model: The changed model, in eval mode; a Linear without a bias gets one.
         original: The model with LayerNorm, in eval mode.
         plans: Site -> fold plan, in the order in which the sites run.
-        images: Training-side images, used as they are.
+        images: Calibration images, used as they are, without labels.
         limit: Images used at most.
+        readers: Also (b), for sites whose affine folds.
     """
+    data = _Data(model, original, images, limit)
     with torch.no_grad(), progress("refit", len(plans)) as step:
         for site, plan in plans.items():
+            norm = model.get_submodule(site)
+            if isinstance(norm, ScalarNorm):
+                _refit_affine(norm, data.equations([site], _channelwise(norm)))
             linears = [n for n in plan.consumers if isinstance(model.get_submodule(n), nn.Linear)]
-            for name, (gram, cross) in _normal_equations(model, original, linears, images, limit).items():
-                _solve(model.get_submodule(name), gram, cross)
+            if readers and linears:
+                _refit_linears(model, linears, data.equations(linears, _linear))
             step(site)
 
 
-def _normal_equations(
-    model: nn.Module, original: nn.Module, names: Iterable[str], images: Images, limit: int
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """A^T A, (D+1, D+1), and A^T T, (D+1, O), of every named Linear, float64."""
-    inputs: dict[str, Tensor] = {}
-    outputs: dict[str, Tensor] = {}
-    sums: dict[str, tuple[Tensor, Tensor]] = {}
-    handles = []
-    for name in names:
-        handles.append(model.get_submodule(name).register_forward_pre_hook(_keep_input(inputs, name)))
-        handles.append(original.get_submodule(name).register_forward_hook(_keep_output(outputs, name)))
-    try:
-        for batch, _ in images.batches(limit=limit) if handles else ():
-            where = batch.to(device())
-            model(where)
-            original(where)
-            for name, x in inputs.items():
-                a = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
-                gram, cross = a.T @ a, a.T @ outputs[name]
-                if name in sums:
-                    gram, cross = gram + sums[name][0], cross + sums[name][1]
-                sums[name] = gram, cross
-    finally:
-        for handle in handles:
-            handle.remove()
+Sums = Callable[[Tensor, Tensor], Equations]
+"""(input in the changed model, output in the original one) -> the problem's sums over all their rows."""
+
+
+def _linear(x: Tensor, target: Tensor) -> Equations:
+    x, target = x.double().flatten(0, -2), target.double().flatten(0, -2)
+    a = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+    return Equations(a.T @ a, a.T @ target)
+
+
+def _channelwise(norm: ScalarNorm) -> Sums:
+    """A problem of two unknowns, weight and bias, for every channel."""
+
+    def sums(x: Tensor, target: Tensor) -> Equations:
+        f, t = (v.double().movedim(norm.dim, -1).flatten(0, -2) for v in (evaluate(norm.expr, x), target))
+        a = torch.stack([f, torch.ones_like(f)], dim=-1)
+        return Equations(torch.einsum("rci,rcj->cij", a, a), torch.einsum("rci,rc->ci", a, t)[..., None])
+
     return sums
 
 
-def _solve(layer: nn.Module, gram: Tensor, cross: Tensor) -> None:
-    assert isinstance(layer, nn.Linear)
-    old_bias = torch.zeros_like(layer.weight[:, 0]) if layer.bias is None else layer.bias
-    old = torch.cat([layer.weight, old_bias[:, None]], dim=1).double()
-    ridge = RIDGE * gram.diagonal().mean()
-    left = gram + ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    solution = torch.linalg.solve(left, cross + ridge * old.T).T
-    layer.weight.copy_(solution[:, :-1])
-    if layer.bias is None:
-        layer.bias = nn.Parameter(torch.zeros_like(layer.weight[:, 0]))
-    layer.bias.copy_(solution[:, -1])
+def _refit_affine(norm: ScalarNorm, parts: Mapping[str, Parts]) -> None:
+    prior = torch.stack([norm.weight, norm.bias], dim=-1).double()[..., None]
+    for learn, held in parts.values():
+        solution = ridge(learn, held, prior)
+        norm.weight.copy_(solution[:, 0, 0])
+        norm.bias.copy_(solution[:, 1, 0])
 
 
-def _keep_input(store: dict[str, Tensor], name: str) -> Callable[..., None]:
+def _refit_linears(model: nn.Module, names: Sequence[str], parts: Mapping[str, Parts]) -> None:
+    for name in names:
+        layer = model.get_submodule(name)
+        assert isinstance(layer, nn.Linear), name
+        if layer.bias is None:
+            layer.bias = nn.Parameter(torch.zeros_like(layer.weight[:, 0]))
+        prior = torch.cat([layer.weight, layer.bias[:, None]], dim=1).double().T
+        solution = ridge(*parts[name], prior).T
+        layer.weight.copy_(solution[:, :-1])
+        layer.bias.copy_(solution[:, -1])
+
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """Both models and the images that run through them."""
+
+    model: nn.Module
+    original: nn.Module
+    images: Images
+    limit: int | None
+
+    def equations(self, names: Sequence[str], sums: Sums) -> dict[str, Parts]:
+        """The sums over learning and over held-out images, for every named module."""
+        inputs: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
+        handles = []
+        for name in names:
+            handles.append(self.model.get_submodule(name).register_forward_pre_hook(_input(inputs, name)))
+            handles.append(self.original.get_submodule(name).register_forward_hook(_output(outputs, name)))
+        found: dict[str, Parts] = {}
+        try:
+            seen = itertools.count()
+            for batch, _ in self.images.batches(limit=self.limit):
+                is_held = torch.tensor([next(seen) % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 for _ in batch])
+                where = batch.to(device())
+                self.model(where)
+                self.original(where)
+                for name in names:
+                    x, target = inputs[name], outputs[name]
+                    learn, held = (sums(_of(x, m), _of(target, m)) for m in (~is_held, is_held))
+                    old = found.get(name)
+                    found[name] = (old[0] + learn, old[1] + held) if old else (learn, held)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return found
+
+
+def _of(values: Tensor, images: Tensor) -> Tensor:
+    """The part of some images; a window of one, as Swin has them, counts as its image."""
+    mask = images.repeat_interleave(len(values) // len(images))
+    return values[mask.to(values.device)]
+
+
+def _input(store: dict[str, Tensor], name: str) -> Callable[..., None]:
     def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-        store[name] = args[0].double().flatten(0, -2)
+        store[name] = args[0]
 
     return hook
 
 
-def _keep_output(store: dict[str, Tensor], name: str) -> Callable[..., None]:
+def _output(store: dict[str, Tensor], name: str) -> Callable[..., None]:
     def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-        store[name] = output.double().flatten(0, -2)
+        store[name] = output
 
     return hook

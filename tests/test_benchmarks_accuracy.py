@@ -1,0 +1,177 @@
+"""``make bench-accuracy``: its plan, claims and text on results made by hand, and a tiny run."""
+
+import math
+
+import pytest
+
+from benchmarks.accuracy.__main__ import main
+from benchmarks.accuracy.measure import Results, align_config
+from benchmarks.accuracy.plan import FITTED, FUNCTION_SETS, LAYERNORM, OURS, PUBLISHED_DYT, Arm, Plan
+from benchmarks.accuracy.summary import arrival, checks, differences, recovered, spread
+from benchmarks.accuracy.tables import document
+from sw.config import AlignConfig
+from sw.ir.errors import InputError
+from sw.run_dir import read_json
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning:torchvision.*", "ignore::DeprecationWarning:timm.*"
+)
+
+
+def test_every_function_set_meets_every_regime_with_as_many_seeds_as_the_benchmark_says():
+    arms = Plan().arms()
+    assert len(arms) == len(set(arms)) == (5 + 3) * 6 * 4
+    assert len(Plan(benchmarks=("digits",), seeds=2).runs()) == 2
+    assert set(FUNCTION_SETS) == {OURS, *FITTED, PUBLISHED_DYT, LAYERNORM}
+
+
+def test_runs_differ_in_seed_and_folder_alone(tmp_path):
+    plan = Plan(cache=tmp_path)
+    first, second = plan.config("digits", 0).to_dict(), plan.config("digits", 1).to_dict()
+    assert {key for key in first if first[key] != second[key]} == {"seed", "name"}
+    assert first["align"]["epochs"] == 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"benchmarks": ("letters",)}, "benchmark must be one of digits; glyphs, not 'letters'"),
+        ({"functions": ("relu",)}, "function set must be one of evolved; .*, not 'relu'"),
+        ({"regimes": ("E",)}, "regime must be one of A; F; D; D\\+, not 'E'"),
+        ({"jobs": 0}, "jobs must be at least 1 and seeds 0, not 0 and 0"),
+    ],
+)
+def test_bad_plans_are_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        Plan(**changes)
+
+
+def test_published_regimes_keep_their_settings_but_for_the_rate():
+    own = AlignConfig(epochs=7, lr=0.25)
+    assert align_config(own, "D+") is own
+    distilled = align_config(own, "D")
+    assert (distilled.epochs, distilled.lr, distilled.kd_weight, distilled.refit) == (7, 3e-4, 0.5, "none")
+    assert align_config(own, "A").trained == "affine"
+
+
+def made(ours=0.95, dyt=0.93, layernorm=0.951, swap=0.5, refitted=0.92):
+    """Two seeds of glyphs, whose second is a point better everywhere."""
+    plan = Plan(benchmarks=("glyphs",), regimes=("D", "D+"), seeds=2)
+    last = {OURS: ours, LAYERNORM: layernorm}
+    runs, arms = {}, {}
+    for seed in range(2):
+        more = 0.01 * seed
+        shot = {"none": swap + more, "affine": 0.7 + more, "readers": refitted + more}
+        runs["glyphs", seed] = {
+            "original": 0.95 + more,
+            "quantized": ours - 0.001 + more,
+            "quantized_layernorm": layernorm + more,
+            "zero_shot": {f: shot for f in FUNCTION_SETS if f != LAYERNORM},
+            "lut6": {f: None if f == PUBLISHED_DYT else 20 if f == OURS else 90 for f in shot_sets()},
+            "seconds": 3600.0,
+        }
+        for arm in Plan(benchmarks=("glyphs",), regimes=("D", "D+"), seeds=2).arms():
+            if arm.seed == seed:
+                arms[arm] = {"epochs": [0.8, last.get(arm.functions, dyt) + more], "seconds": 1800.0}
+    return Results(plan, runs, arms, 1.0)
+
+
+def shot_sets():
+    return [f for f in FUNCTION_SETS if f != LAYERNORM]
+
+
+def verdicts(results):
+    return {claim: holds for claim, _, holds in checks(results)}
+
+
+def test_claims_hold_for_good_results():
+    found = verdicts(made())
+    assert len(found) == 1 + 2 * 3 + 2 + 2
+    assert all(found.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "failing"),
+    [
+        ({"refitted": 0.7}, "no epoch at all"),
+        ({"dyt": 0.96}, "not worse than DyT, fitted"),
+        ({"dyt": 0.96}, "better than DyT, alpha 0.5"),
+        ({"layernorm": 0.96}, "re-aligned within 0.3"),
+        ({"layernorm": 0.96}, "int8 within 0.5"),
+    ],
+)
+def test_claims_fail_where_they_should(changes, failing):
+    found = verdicts(made(**changes))
+    assert any(failing in claim and holds is False for claim, holds in found.items())
+
+
+def test_a_swap_that_loses_little_is_not_judged():
+    assert recovered(made(swap=0.93), "glyphs", OURS, "readers") is None
+    assert None in verdicts(made(swap=0.93)).values()
+
+
+def test_means_errors_and_recovery_are_those_of_the_formulas():
+    found = spread([1.0, 2.0, 4.0])
+    assert found.mean == pytest.approx(7 / 3)
+    assert found.std == pytest.approx(math.sqrt(7 / 3))
+    assert found.error == pytest.approx(math.sqrt(7 / 3) / math.sqrt(3))
+    assert differences([1, 2], [0, 1]) == spread([1, 1])
+    assert recovered(made(), "glyphs", OURS, "readers").mean == pytest.approx(0.42 / 0.45)
+
+
+def test_arrival_is_the_first_epoch_near_the_original():
+    results = made(refitted=0.945)
+    arm = Arm(benchmark="glyphs", seed=0, functions=OURS, regime="D+")
+    assert arrival(results, arm) == 0
+    assert arrival(made(), arm) == 2
+    assert arrival(made(ours=0.9), arm) is None
+    layernorm = Arm(benchmark="glyphs", seed=0, functions=LAYERNORM, regime="D+")
+    assert arrival(made(), layernorm) == 0
+
+
+def test_text_shows_the_figures():
+    text = document(made())
+    for words in ("95.50 ± 0.71", "| evolved | 50.50 ± 0.71 | 70.50 ± 0.71 | 92.50 ± 0.71 | 20 |", "yes"):
+        assert words in text
+    assert "**no**" in document(made(dyt=0.97))
+
+
+TINY = (
+    *("--benchmarks", "digits", "--functions", OURS, PUBLISHED_DYT, LAYERNORM, "--regimes", "A", "D+"),
+    *("--seeds", "1", "--epochs", "1", "--jobs", "1", "--set", "train.epochs=3", "--set", "evolve.seeds=1"),
+    *("--set", "evolve.generations=1", "--set", "evolve.population=20", "--set", "capture.pairs=2000"),
+    *("--set", "model.kwargs.depth=1", "--set", "model.kwargs.embed_dim=16"),
+)
+
+
+def test_a_tiny_benchmark_runs_and_is_not_measured_twice(tmp_path, monkeypatch, capsys):
+    options = [*TINY, "--out", str(tmp_path), "--cache", str(tmp_path / "cache")]
+    assert main(options) == 0
+    body = read_json(tmp_path / "accuracy.json")
+    assert len(body["arms"]) == 6
+    assert all(len(arm["epochs"]) == 1 for arm in body["arms"])
+    assert set(body["runs"][0]["zero_shot"]) == {OURS, PUBLISHED_DYT}
+    assert "## digits" in capsys.readouterr().out
+    monkeypatch.setattr("benchmarks.accuracy.measure.ProcessPoolExecutor", NoWork)
+    assert main(options) == 0
+
+
+class NoWork:
+    def __init__(self, *_):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def submit(self, *_):
+        raise AssertionError
+
+
+def test_an_unknown_benchmark_is_one_line(capsys):
+    assert main(["--benchmarks", "letters"]) == 2
+    assert capsys.readouterr().err == (
+        "accuracy bench: benchmark must be one of digits; glyphs, not 'letters'\n"
+    )

@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+from torch import nn
+
+from sw.ir.parse import parse
+from sw.model.data import TensorImages
+from sw.model.fold import FoldPlan
+from sw.model.refit import RIDGES, Equations, refit, ridge
+from sw.model.scalar_norm import ScalarNorm
+
+PLANS = {"first": FoldPlan(("head",))}
+
+
+class Two(nn.Module):
+    """Something, then a Linear that should keep computing what it did."""
+
+    def __init__(self, first, bias=True):
+        super().__init__()
+        torch.manual_seed(1)
+        self.first, self.head = first, nn.Linear(6, 3, bias=bias)
+
+    def forward(self, batch):
+        return self.head(self.first(batch[:, 0]))
+
+
+def data(num=300, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return TensorImages(torch.randn(num, 1, 5, 6, generator=generator), torch.zeros(num).long(), 50)
+
+
+def equations(a, t):
+    return Equations(torch.from_numpy(a.T @ a), torch.from_numpy(a.T @ t))
+
+
+@pytest.mark.parametrize("share", [1e-3, 0.1, 10.0])
+def test_solution_is_that_of_scikit_learn_around_the_prior(share):
+    rng = np.random.default_rng(0)
+    a, t, prior = rng.normal(size=(40, 5)), rng.normal(size=(40, 3)), rng.normal(size=(5, 3))
+    alpha = share * float(np.mean(np.diag(a.T @ a)))
+    expected = prior + Ridge(alpha=alpha, fit_intercept=False).fit(a, t - a @ prior).coef_.T
+    found = equations(a, t).solve(torch.from_numpy(prior), share).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_loss_is_the_squared_error_but_for_the_targets_own():
+    rng = np.random.default_rng(1)
+    a, t, w = rng.normal(size=(40, 5)), rng.normal(size=(40, 3)), rng.normal(size=(5, 3))
+    expected = np.sum((a @ w - t) ** 2) - np.sum(t**2)
+    assert equations(a, t).loss(torch.from_numpy(w)) == pytest.approx(expected)
+
+
+def test_lambda_is_small_for_a_clear_target_and_the_prior_stays_for_noise():
+    rng = np.random.default_rng(2)
+    truth = rng.normal(size=(20, 2))
+    prior = torch.from_numpy(truth + 0.5)
+    a, b = rng.normal(size=(25, 20)), rng.normal(size=(200, 20))
+    clear = ridge(equations(a, a @ truth), equations(b, b @ truth), prior)
+    assert float((clear - torch.from_numpy(truth)).abs().max()) < 1e-3
+    noise = [equations(m, m @ truth + rng.normal(size=(len(m), 2)) * 30) for m in (a, b)]
+    near = torch.from_numpy(truth)
+    assert torch.equal(ridge(*noise, near), near)
+    assert min(RIDGES) > 0
+
+
+def test_undoes_an_invertible_change_of_the_input():
+    changed = nn.Linear(6, 6)
+    with torch.no_grad():
+        changed.weight.copy_(
+            torch.eye(6) + 0.2 * torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
+        )
+        changed.bias.fill_(0.7)
+    original, model = Two(nn.Identity()), Two(changed)
+    images, unseen = data(), data(seed=5).images
+    before = (model(unseen) - original(unseen)).std()
+    refit(model, original, PLANS, images)
+    after = (model(unseen) - original(unseen)).std()
+    assert after < 0.02 * before
+
+
+def test_an_unchanged_model_stays_as_it_is():
+    original, model = Two(nn.Identity()), Two(nn.Identity())
+    refit(model, original, PLANS, data(100))
+    torch.testing.assert_close(model.head.weight, original.head.weight, rtol=1e-5, atol=1e-6)
+
+
+def test_a_reader_without_a_bias_gets_one():
+    original, model = Two(nn.LayerNorm(6), bias=False), Two(nn.Identity(), bias=False)
+    refit(model, original, PLANS, data())
+    assert model.head.bias.shape == (3,)
+
+
+def scalar(dim=-1):
+    generator = torch.Generator().manual_seed(3)
+    return ScalarNorm(parse("clip(x)"), *torch.randn(2, 6, generator=generator), dim)
+
+
+def trained_norm():
+    norm = nn.LayerNorm(6)
+    with torch.no_grad():
+        norm.weight.copy_(torch.arange(6) - 2.0)
+        norm.bias.copy_(torch.arange(6) / 3)
+    return norm
+
+
+def test_affines_are_the_least_squares_line_of_every_channel():
+    original, model = Two(trained_norm()), Two(scalar())
+    head = model.head.weight.detach().clone()
+    images = data(3000)
+    refit(model, original, PLANS, images, readers=False)
+    f = images.images[:, 0].clamp(-5, 5).reshape(-1, 6).double().numpy()
+    target = original.first(images.images[:, 0]).detach().reshape(-1, 6).double().numpy()
+    lines = np.array([np.polyfit(f[:, c], target[:, c], 1) for c in range(6)])
+    np.testing.assert_allclose(model.first.weight.detach(), lines[:, 0], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(model.first.bias.detach(), lines[:, 1], rtol=1e-3, atol=1e-4)
+    assert torch.equal(model.head.weight, head)
+
+
+def test_affines_of_channels_first_layers_are_those_of_channels_last():
+    class Turned(nn.Module):
+        def __init__(self, norm):
+            super().__init__()
+            self.norm = norm
+
+        def forward(self, x):
+            return self.norm(x.movedim(-1, 1)).movedim(1, -1)
+
+    last, first = Two(scalar()), Two(Turned(scalar(dim=1)))
+    original, turned = Two(trained_norm()), Two(Turned(nn.Sequential(Turned(trained_norm()))))
+    refit(last, original, PLANS, data(), readers=False)
+    refit(first, turned, {"first.norm": FoldPlan(("head",))}, data(), readers=False)
+    torch.testing.assert_close(first.first.norm.weight, last.first.weight)
+    torch.testing.assert_close(first.first.norm.bias, last.first.bias)
+
+
+def test_both_steps_do_better_than_the_first_alone():
+    errors = []
+    unseen = data(seed=7).images
+    for readers in (None, False, True):
+        original, model = Two(trained_norm()), Two(scalar())
+        if readers is not None:
+            refit(model, original, PLANS, data(), readers=readers)
+        errors.append((model(unseen) - original(unseen)).detach().std().item())
+    assert errors[0] > 1.5 * errors[1]
+    assert errors[1] > errors[2]
+
+
+def test_few_images_change_nothing():
+    original, model = Two(nn.LayerNorm(6)), Two(nn.Identity())
+    refit(model, original, PLANS, data(), limit=4)
+    assert torch.equal(model.head.weight, original.head.weight)
