@@ -261,7 +261,9 @@ BODY = {
     "scale": summary.scale([4.0, 5.0, 9.0]),
 }
 BODY["compared"]["worst"]["clip"] |= {"ours_price": 11.0, "price": 12.0}
-BODY["compared"]["cases"] = [BODY["compared"]["worst"]["clip"] | {"holds": False}]
+BODY["compared"]["cases"] = [
+    BODY["compared"]["worst"]["clip"] | {"holds": False, "learning_gain": gain} for gain in (-0.01, 1e-5)
+]
 
 
 def test_the_scale_arithmetic():
@@ -276,6 +278,9 @@ def test_a_claim_that_fails_is_shown_as_such():
         "published FLOP counts are ours, too",
     ]
     assert tables.claims(BODY, Plan(sites=("a",))).count("**no**") == 3
+    assert "0 of 2; on the learning pairs 1 of the other 2 are equal" in tables.claims(
+        BODY, Plan(sites=("a",))
+    )
 
 
 def test_the_whole_text():

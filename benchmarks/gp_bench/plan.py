@@ -203,4 +203,5 @@ def _compare(results: Results) -> None:
                 "r2": other.r2,
                 "gain": gain,
                 "error": error,
+                "learning_gain": ours.train_r2 - other.train_r2,
             }
