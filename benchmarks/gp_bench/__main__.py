@@ -26,7 +26,8 @@ DEFAULT = tuple(name for name in ENGINES if name != "gplearn")
 def write(plan: Plan, out: Path) -> None:
     """Measure, and write ``gp.md`` and ``gp.json`` into a folder."""
     body = summarise(measure(plan))
-    raw = {"plan": plan, **body, "checks": checks(body, plan)}
+    planned = {field: value for field, value in dataclasses.asdict(plan).items() if field != "cache"}
+    raw = {"plan": planned, **body, "checks": checks(body, plan)}
     write_json(out / "gp.json", to_json(raw))
     write_text(out / "gp.md", document(body, plan))
 
