@@ -18,7 +18,7 @@ from torch import nn
 from benchmarks.accuracy.plan import FITTED, LAYERNORM, OURS, PUBLISHED_DYT, RATES, Arm, Plan
 from sw.cli import stage
 from sw.config import REGIMES, AlignConfig
-from sw.model.align import swapped, train_only
+from sw.model.align import recipe, swapped, train_only
 from sw.model.data import Splits, load_splits
 from sw.model.distil import Distillation, blocks_of
 from sw.model.evaluate import accuracy
@@ -26,7 +26,7 @@ from sw.model.original import load_original
 from sw.model.quantize import quantized_layernorms
 from sw.model.refit import refit
 from sw.model.swap import read_chosen, read_plans
-from sw.model.training import Recipe, fit
+from sw.model.training import fit
 from sw.run_dir import RunDir, file_digest, read_json, write_json
 from sw.stage import code_digest
 from sw.terminal import progress
@@ -109,13 +109,7 @@ def measure_arm(plan: Plan, arm: Arm) -> dict[str, Any]:
         model,
         splits.train,
         Distillation(teacher, config, blocks_of(list(read_plans(run)))),
-        Recipe(
-            epochs=config.epochs,
-            lr=config.lr,
-            weight_decay=config.weight_decay,
-            schedule=config.schedule,
-            layer_decay=config.layer_decay,
-        ),
+        recipe(config),
         batch_size=run.config.data.batch_size,
         seed=arm.seed,
         after_epoch=after_epoch,

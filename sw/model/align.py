@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sw.config import digest
+from sw.config import AlignConfig, digest
 from sw.model.data import Splits, load_splits
 from sw.model.distil import Distillation, blocks_of
 from sw.model.evaluate import report_accuracy
@@ -58,6 +58,17 @@ def swapped(
     return prepare(model).eval()
 
 
+def recipe(config: AlignConfig) -> Recipe:
+    """How long and how fast a re-alignment trains."""
+    return Recipe(
+        epochs=config.epochs,
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        schedule=config.schedule,
+        layer_decay=config.layer_decay,
+    )
+
+
 def train_only(model: nn.Module, what: str) -> None:
     """Freeze all but the norm sites' affines if ``what`` is ``affine``; ``all`` changes nothing."""
     if what == "affine":
@@ -79,13 +90,7 @@ def _align(run: RunDir) -> None:
         model,
         splits.train,
         Distillation(teacher, config.align, blocks_of(list(read_plans(run)))),
-        Recipe(
-            epochs=config.align.epochs,
-            lr=config.align.lr,
-            weight_decay=config.align.weight_decay,
-            schedule=config.align.schedule,
-            layer_decay=config.align.layer_decay,
-        ),
+        recipe(config.align),
         batch_size=config.data.batch_size,
         seed=config.seed,
         checkpoint=run.original.with_name("align.ckpt"),
