@@ -225,7 +225,7 @@ def checks(body: dict[str, Any], plan: Plan) -> list[tuple[str, str, bool | None
             rows.append((claim, text, got["difference"] >= -0.002))
     for names, claim in (
         ([n for n in body["compared"]["counts"] if n != LIBRARY], "each fitted baseline"),
-        ([LIBRARY], "the best of all fitted forms"),
+        ([LIBRARY], "the best of all fitted forms (harder than asked)"),
     ):
         cases = [c for c in body["compared"]["cases"] if c["baseline"] in names]
         if cases:
@@ -236,11 +236,13 @@ def checks(body: dict[str, Any], plan: Plan) -> list[tuple[str, str, bool | None
         text = f"{own.prices[0]:.1f} LUT6 at {own.reached[0]} of {own.num_sites} sites"
         holds = own.reached[0] == own.num_sites and own.prices[0] <= 25
         rows.append((f"captured: mean price at ratio {RATIOS[0]} at most 25 LUT6", text, holds))
-    for name in ("first", "last") if "races" in body else ():
-        got = body["races"][name]
+    for name, price in (("last", "the least"), ("first", "our first (harder than asked)")):
+        got = body["races"][name] if "races" in body else None
+        if got is None:
+            continue
         text = "never reached" if got["factor"] is None else f"{got['factor']:.1f} times"
         holds = got["factor"] is not None and got["factor"] >= 5
-        claim = f"time to ratio {TIME_RATIO}, same price (our {name}): 5 times shorter than plain DEAP"
+        claim = f"time to ratio {TIME_RATIO} at the same price, {price}: 5 times shorter than plain DEAP"
         rows.append((claim, text, holds))
     if "published" in body:
         stated = [p for p in body["published"] if p["stated_flops"] is not None]
