@@ -37,3 +37,16 @@ def _safe(children):
 
 total_formulas = st.recursive(leaves, _safe, max_leaves=5)
 """Formulas that are finite everywhere."""
+
+
+def _straight(children):
+    return (
+        st.builds(node, st.sampled_from(("neg", "abs", "relu")), children)
+        | st.builds(node, st.sampled_from(("add", "sub", "min", "max")), children, children)
+        | st.builds(lambda e, c: node("mul", e, c), children, decimals)
+        | st.builds(clip, children)
+    )
+
+
+line_formulas = st.recursive(leaves, _straight, max_leaves=6)
+"""Formulas made of straight lines."""

@@ -17,9 +17,11 @@ from sw.ir.realize import (
     bipartite,
     dataflow,
     exceptions,
+    octaves,
     pwl,
     quadratic,
     requant,
+    shift_add,
     split,
     table,
     threshold,
@@ -29,9 +31,11 @@ from sw.ir.realize.target import NotApplicableError, Target
 KINDS: dict[str, Callable[[Target], Program]] = {
     "operator": dataflow.plan,
     "requant": requant.plan,
+    "shift_add": shift_add.plan,
     "half_table": table.plan_half,
     "threshold": threshold.plan,
     "pwl": pwl.plan,
+    "octaves": octaves.plan,
     "bipartite": bipartite.plan,
     "split": split.plan,
     "quadratic": quadratic.plan,
@@ -40,7 +44,7 @@ KINDS: dict[str, Callable[[Target], Program]] = {
 }
 """Every kind; a new one is a file with a ``plan`` and a line here."""
 
-_OF_FORMULA = ("operator", "requant")
+_OF_FORMULA = ("operator", "requant", "shift_add")
 """Kinds that are made from the formula; all others see the map alone, so the bits that it ignores are
 dropped before they are planned."""
 
@@ -57,7 +61,11 @@ _ROOM = 1.35
 _TABLE_LIMIT = 1 << 12
 """Entries beyond which a plain table is never the cheapest and is only made when asked for."""
 
-_LEAST_OUTPUT_BITS = {"split": 10, "quadratic": quadratic.MIN_OUTPUT_BITS}
+_LEAST_OUTPUT_BITS = {
+    "octaves": octaves.MIN_OUTPUT_BITS,
+    "split": 10,
+    "quadratic": quadratic.MIN_OUTPUT_BITS,
+}
 """Output bits below which a kind is not the cheapest and is only made when asked for."""
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -50,38 +51,12 @@ class Segmentation:
 
     def lines(self) -> Lines | None:
         """The coarsest lines that serve, if any do."""
-        found: Lines | None = None
-        for shift in range(self.bits, self.bits + _FINER):
-            found = self.fit(shift)
-            if found is not None:
-                break
-        while found is not None and found.shift:
-            coarser = self.fit(found.shift - 1)
-            if coarser is None:
-                break
-            found = coarser
-        return found
+        return coarsest_fit(self.fit, self.bits)
 
     def fit(self, shift: int) -> Lines | None:
         """Lines of this shift, or None if a segment has none near its chord."""
-        lower = (self.domain.lower << shift).reshape(-1, 1 << self.bits)
-        upper = (((self.domain.upper + 1) << shift) - 1).reshape(-1, 1 << self.bits)
-        dx = np.arange(1 << self.bits)
-        rise = lower[:, -1] + upper[:, -1] - lower[:, 0] - upper[:, 0]
-        center = np.rint(rise / (2 * dx[-1])).astype(np.int64)
-        slopes, intercepts = center.copy(), np.zeros(len(lower), dtype=np.int64)
-        pending = np.arange(len(lower))
-        for step in sorted(range(-_SLOPES_TRIED, _SLOPES_TRIED + 1), key=abs):
-            slope = center[pending] + step
-            line = slope[:, None] * dx
-            least, most = (lower[pending] - line).max(axis=1), (upper[pending] - line).min(axis=1)
-            serves = least <= most
-            hit = pending[serves]
-            slopes[hit], intercepts[hit] = slope[serves], ((least + most) >> 1)[serves]
-            pending = pending[~serves]
-            if not pending.size:
-                return Lines(self.bits, shift, slopes, intercepts)
-        return None
+        found = near_chords(self.domain.lower, self.domain.upper, self.bits, shift)
+        return None if found is None else Lines(self.bits, shift, *found)
 
     def luts(self, lines: Lines) -> float:
         """What tables and multiplication cost, and roughly what is around them."""
@@ -92,11 +67,62 @@ class Segmentation:
         return self.domain.overhead + tables + max(0.0, 1.75 * slope_bits * self.bits - 5)
 
 
+def near_chords(lower: IntArray, upper: IntArray, bits: int, shift: int) -> tuple[IntArray, IntArray] | None:
+    """Slope and intercept for every segment of 2^bits values, near its chord; None if one has none.
+
+    Lines are found exactly: for a slope, every value of a segment bounds the intercept from both sides, and
+    the slope serves if an integer is left between.
+
+    Args:
+        lower: Smallest result that serves, one entry a value; whole segments.
+        upper: Largest one.
+        bits: Of a segment.
+        shift: How many bits are dropped from slope * dx + intercept.
+    """
+    least = (lower << shift).reshape(-1, 1 << bits)
+    most = (((upper + 1) << shift) - 1).reshape(-1, 1 << bits)
+    dx = np.arange(1 << bits)
+    rise = least[:, -1] + most[:, -1] - least[:, 0] - most[:, 0]
+    center = np.rint(rise / (2 * max(int(dx[-1]), 1))).astype(np.int64)
+    slopes, intercepts = center.copy(), np.zeros(len(least), dtype=np.int64)
+    pending = np.arange(len(least))
+    for step in sorted(range(-_SLOPES_TRIED, _SLOPES_TRIED + 1), key=abs):
+        slope = center[pending] + step
+        line = slope[:, None] * dx
+        low, high = (least[pending] - line).max(axis=1), (most[pending] - line).min(axis=1)
+        serves = low <= high
+        hit = pending[serves]
+        slopes[hit], intercepts[hit] = slope[serves], ((low + high) >> 1)[serves]
+        pending = pending[~serves]
+        if not pending.size:
+            return slopes, intercepts
+    return None
+
+
+Fitted = TypeVar("Fitted")
+
+
+def coarsest_fit(fit: Callable[[int], Fitted | None], bits: int) -> Fitted | None:
+    """What ``fit`` gives for the smallest shift at which it gives something, from ``bits`` up, else down."""
+    found: Fitted | None = None
+    shift = bits
+    for shift in range(bits, bits + _FINER):
+        found = fit(shift)
+        if found is not None:
+            break
+    while found is not None and shift:
+        shift -= 1
+        coarser = fit(shift)
+        if coarser is None:
+            break
+        found = coarser
+    return found
+
+
 def plan(target: Target) -> Program:
     """Equal segments whose lines, truncated, hit every code of the map within ``max_ulp``.
 
-    Lines are found exactly: for a slope, every code of a segment bounds the intercept from both sides,
-    and the slope serves if an integer is left between. Symmetric maps are done on |x|.
+    Symmetric maps are done on |x|.
 
     Raises:
         NotApplicableError: No segmentation of at least 4 codes a segment exists, or none that could beat

@@ -12,14 +12,14 @@ from sw.ir.csd import signed_digits, times
 from sw.ir.formats import IntArray
 from sw.ir.price import lut6
 from sw.ir.program import Program
-from sw.ir.realize.affine import saturated_line
+from sw.ir.realize.pieces import pieces_of
 from sw.ir.realize.rounding import half_even
 from sw.ir.realize.target import NotApplicableError, Target
 
-_EXTRA_BITS = 12
+EXTRA_BITS = 12
 """Multiplier bits beyond the input's width that are tried before a slope counts as out of reach."""
 
-_LARGEST_MULTIPLIER = 1 << 40
+LARGEST_MULTIPLIER = 1 << 40
 
 
 def plan(target: Target) -> Program:
@@ -32,33 +32,36 @@ def plan(target: Target) -> Program:
     Raises:
         NotApplicableError: The function is not a saturated line, or no such M exists.
     """
-    line = saturated_line(target.expr)
-    if line is None:
+    pieces = pieces_of(target.expr)
+    sloping = [piece for piece in pieces or () if piece.slope]
+    if pieces is None or len(sloping) > 1:
         raise NotApplicableError(f"function must be a line between two clips, not '{target.expr}'")
     b = Builder(target.input)
     lo, hi = target.active_range()
     if lo == hi:
         return b.build(b.const(int(target.map[0])), target.output)
     scale = Fraction(2) ** (target.output.frac - target.input.frac)
-    slope = line.slope * scale
-    offset = line.offset * Fraction(2) ** target.output.frac
-    exact = _dyadic(slope, offset)
-    plans = [] if exact is None else [_rounded(target, *exact)]
-    plans += _truncated(target, slope)
+    slope = sloping[0].slope * scale
+    offset = sloping[0].offset * Fraction(2) ** target.output.frac
+    plans = _truncated(target, slope)
+    exact = dyadic(slope, offset)
+    if exact is not None:
+        multiplier, (bias,), shift = exact
+        plans.insert(0, _rounded(target, multiplier, bias, shift))
     if not plans:
         raise NotApplicableError(f"slope {float(slope):g} of '{target.expr}' needs too many bits")
     return min(plans, key=lut6)
 
 
-def _dyadic(slope: Fraction, offset: Fraction) -> tuple[int, int, int] | None:
-    """(M, B, s) with slope = M/2^s and offset = B/2^s, if both are short enough."""
-    denominator = max(slope.denominator, offset.denominator)
-    if denominator & (denominator - 1) or denominator % slope.denominator or denominator % offset.denominator:
+def dyadic(slope: Fraction, *offsets: Fraction) -> tuple[int, tuple[int, ...], int] | None:
+    """(M, (B, ...), s) with slope = M/2^s and every offset = B/2^s, if all are short enough."""
+    denominator = max(v.denominator for v in (slope, *offsets))
+    if denominator & (denominator - 1) or any(denominator % v.denominator for v in (slope, *offsets)):
         return None
     shift = denominator.bit_length() - 1
-    multiplier, bias = int(slope * denominator), int(offset * denominator)
-    short = shift <= 24 and abs(multiplier) < 1 << 24 and abs(bias) < 1 << 40
-    return (multiplier, bias, shift) if short else None
+    multiplier, biases = int(slope * denominator), tuple(int(v * denominator) for v in offsets)
+    short = shift <= 24 and abs(multiplier) < 1 << 24 and all(abs(b) < 1 << 40 for b in biases)
+    return (multiplier, biases, shift) if short else None
 
 
 def _rounded(target: Target, multiplier: int, bias: int, shift: int) -> Program:
@@ -82,34 +85,43 @@ def _truncated(target: Target, slope: Fraction) -> list[Program]:
 
 def _multipliers(target: Target, slope: Fraction) -> Iterator[tuple[int, int, int]]:
     """(M, B, s) for which floor((M x + B) / 2^s), clamped, lies within max_ulp of the map everywhere."""
-    codes, values = _level_ends(target)
-    low_end, high_end = int(values.min()), int(values.max())
-    limit = target.input.width + _EXTRA_BITS
-    for shift in range(limit + 1):
+    codes, values = level_ends(target, target.input.min_raw, target.input.max_raw)
+    for shift in range(target.input.width + EXTRA_BITS + 1):
         near = round(slope * 2**shift)
-        if abs(near) >= _LARGEST_MULTIPLIER:
+        if abs(near) >= LARGEST_MULTIPLIER:
             return
         for multiplier in (near - 1, near, near + 1):
-            product = multiplier * codes
-            floor = ((values - target.max_ulp) << shift) - product
-            ceiling = ((values + target.max_ulp + 1) << shift) - 1 - product
-            least = int(floor[values > low_end + target.max_ulp].max(initial=-(1 << 60)))
-            most = int(ceiling[values < high_end - target.max_ulp].min(initial=1 << 60))
-            if least <= most and np.any(values != low_end):
-                yield multiplier, _roundest(least, most), shift
+            least, most = biases(target, multiplier, shift, codes, values)
+            if least <= most:
+                yield multiplier, roundest(least, most), shift
 
 
-def _level_ends(target: Target) -> tuple[IntArray, IntArray]:
-    """The first and the last code of every run of equal outputs, and its output.
+def biases(target: Target, multiplier: int, shift: int, codes: IntArray, values: IntArray) -> tuple[int, int]:
+    """The least and the largest B for which floor((M x + B) / 2^s) serves at the codes; least > most: none.
+
+    It serves where, limited to the map's smallest and largest output, it is within max_ulp of ``values``.
+    """
+    low_end, high_end = int(target.map.min()), int(target.map.max())
+    product = multiplier * codes
+    floor = ((values - target.max_ulp) << shift) - product
+    ceiling = ((values + target.max_ulp + 1) << shift) - 1 - product
+    least = floor[values > low_end + target.max_ulp].max(initial=floor.min())
+    most = ceiling[values < high_end - target.max_ulp].min(initial=ceiling.max())
+    return int(least), int(most)
+
+
+def level_ends(target: Target, first: int, last: int) -> tuple[IntArray, IntArray]:
+    """The first and the last of first..last in every run of equal outputs, and its output.
 
     A rising or falling line that is right there is right between.
     """
-    changes = np.flatnonzero(np.diff(target.map))
-    ends = np.unique(np.concatenate([[0], changes, changes + 1, [len(target.map) - 1]]))
-    return ends + target.input.min_raw, target.map[ends]
+    values = target.map[first - target.input.min_raw : last + 1 - target.input.min_raw]
+    changes = np.flatnonzero(np.diff(values))
+    ends = np.unique(np.concatenate([[0], changes, changes + 1, [len(values) - 1]]))
+    return ends + first, values[ends]
 
 
-def _roundest(low: int, high: int) -> int:
+def roundest(low: int, high: int) -> int:
     """The integer in [low, high] with the most trailing zero bits: the cheapest one to add."""
     for bits in range(62, -1, -1):
         candidate = -(-low >> bits) << bits
