@@ -17,7 +17,7 @@ import hw.command
 import hw.vendor
 from sw.ir.errors import InputError
 from sw.run_dir import RunDir, read_json
-from sw.stage import Stage, add_run_arguments, guarded, open_run, report_run
+from sw.stage import Stage, add_run_arguments, guarded, open_run, read_config, report_run
 
 STAGES: dict[str, str] = {
     "train": "sw.model.original",
@@ -83,6 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     compiling = commands.add_parser("compile", help=hw.command.DESCRIPTION)
     hw.command.add_arguments(compiling)
     compiling.set_defaults(action=hw.command.compile_unit)
+    doctor = commands.add_parser("doctor", help="what is installed, what is missing, and how to get it")
+    doctor.set_defaults(action=_doctor, debug=False)
     return parser
 
 
@@ -92,6 +94,18 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     command.add_argument("--until", choices=list(STAGES), default="report", help="last stage to run")
     command.add_argument(
         "--seeds", type=int, default=1, metavar="N", help="repeat the accuracy stages with N seeds"
+    )
+    command.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="two steps of every stage with random weights on noise, and the hours that the run would take",
+    )
+    command.add_argument(
+        "--images",
+        nargs=2,
+        type=int,
+        metavar=("TRAIN", "TEST"),
+        help="images of the whole run for --dry-run (default: ImageNet's 1281167 and 50000)",
     )
     command.set_defaults(action=_run)
 
@@ -136,11 +150,32 @@ def _before(name: str) -> list[str]:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.dry_run:
+        return _dry_run(args)
+    if args.images:
+        raise InputError("--images is for --dry-run only")
     run = open_run(args)
     if args.seeds < 1:
         raise InputError(f"--seeds must be at least 1, not {args.seeds}")
-    _further_seeds(run, args.seeds, force=args.force)
-    _run_until(args.until, run, force=args.force)
+    with run.locked():
+        _further_seeds(run, args.seeds, force=args.force)
+        _run_until(args.until, run, force=args.force)
+    return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from sw.doctor import doctor
+
+    return doctor()
+
+
+def _dry_run(args: argparse.Namespace) -> int:
+    from sw.dry_run import IMAGENET, dry_run
+
+    images = IMAGENET if args.images is None else tuple(args.images)
+    if min(images) < 1:
+        raise InputError(f"--images must be at least 1 each, not {' '.join(map(str, images))}")
+    dry_run(read_config(args), stage, images)
     return 0
 
 

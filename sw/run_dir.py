@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import json
@@ -20,6 +21,9 @@ import tomli_w
 from sw.config import RunConfig
 from sw.ir.errors import InputError
 
+_LOCKED: set[Path] = set()
+"""Runs that this process has locked."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunDir:
@@ -36,6 +40,34 @@ class RunDir:
             InputError: It cannot be written.
         """
         return cls(make_folder(Path(config.runs_dir) / config.name), config)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from working on this run; the lock ends with the process, however it ends.
+
+        Raises:
+            InputError: Another process works on it.
+        """
+        if process_rank()[0] or self.root in _LOCKED:
+            yield
+            return
+        with (self.root / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                raise InputError(
+                    f"run '{self.root}' is being worked on by process {file.read().strip() or '?'}; "
+                    "wait for it, or give this run another name"
+                ) from error
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            _LOCKED.add(self.root)
+            try:
+                yield
+            finally:
+                _LOCKED.discard(self.root)
 
     def keep_config(self) -> None:
         """Write the configuration beside what was made with it, as ``config.toml``."""
@@ -84,9 +116,18 @@ class RunDir:
         """Test predictions behind an accuracy: ``labels``, ``predicted``, int64."""
         return self.root / "accuracy" / f"{stage}.npz"
 
+    @property
+    def site_costs(self) -> Path:
+        """How near the swapped model is to the original, as it is and with one LayerNorm kept."""
+        return self.root / "accuracy" / "sites.json"
+
     def program(self, site: str) -> Path:
         """The integer program of a site."""
         return self.root / "programs" / f"{site}.json"
+
+    def tensorboard(self, stage: str) -> Path | None:
+        """Folder of what a stage's training writes for TensorBoard; None where none is wanted."""
+        return self.root / "tensorboard" / stage if self.config.compute.tensorboard else None
 
     @property
     def hdl(self) -> Path:
@@ -147,14 +188,23 @@ def unit_name(site: str) -> str:
     return site.replace(".", "_")
 
 
+def process_rank() -> tuple[int, int]:
+    """(which of the processes that work on one stage this is, how many there are), as torchrun says."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it if the block ends well, and else disappears."""
+    """A temporary path beside ``path`` that replaces it if the block ends well, and else disappears.
+
+    Of several processes that work on one stage only the first leaves files.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         yield scratch
-        os.replace(scratch, path)
+        if process_rank()[0] == 0:
+            os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)
 

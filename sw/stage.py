@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -12,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sw.config import digest, load
+from sw.config import RunConfig, digest, load
 from sw.ir.errors import InputError, VerificationError
-from sw.run_dir import RunDir, file_digest, read_json, write_json
+from sw.run_dir import RunDir, file_digest, process_rank, read_json, write_json
 
 Files = Callable[[RunDir], Sequence[Path]]
 
@@ -39,6 +40,8 @@ class Stage:
     """Files that it leaves; they may depend on the inputs."""
     body: Callable[[RunDir], None]
     """The work; writes every output atomically."""
+    parallel: bool = False
+    """Whether several processes of torchrun may do it together."""
 
     def missing(self, run: RunDir) -> list[Path]:
         """Input files that are not there."""
@@ -70,7 +73,8 @@ class Stage:
         wanted = self._fingerprint(run)
         if not force and stamp.exists() and read_json(stamp) == wanted | self._made(run):
             return False
-        stamp.unlink(missing_ok=True)
+        if process_rank()[0] == 0:
+            stamp.unlink(missing_ok=True)
         self.body(run)
         run.keep_config()
         write_json(stamp, wanted | self._made(run))
@@ -135,14 +139,36 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, config_optional: bool 
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
 
 
+def read_config(args: argparse.Namespace) -> RunConfig:
+    """The configuration that parsed arguments ask for."""
+    seed = () if args.seed is None else (f"seed={args.seed}",)
+    return load(args.config, (*args.overrides, *seed))
+
+
 def open_run(args: argparse.Namespace) -> RunDir:
     """The run directory that parsed arguments ask for."""
-    seed = () if args.seed is None else (f"seed={args.seed}",)
-    return RunDir.create(load(args.config, (*args.overrides, *seed)))
+    return RunDir.create(read_config(args))
 
 
 def report_run(stage: Stage, run: RunDir, *, force: bool = False) -> int:
-    """Run a stage and say what became of it."""
+    """Run a stage and say what became of it; of several processes only the first speaks.
+
+    Raises:
+        InputError: Several processes were started for a stage that only one can do, or see ``Stage.run``.
+    """
+    rank, number = process_rank()
+    if number > 1 and not stage.parallel:
+        raise InputError(
+            f"stage '{stage.name}' must run in one process, not {number}; start it without torchrun"
+        )
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(run.locked())
+        if rank:
+            stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+        return _reported(stage, run, force)
+
+
+def _reported(stage: Stage, run: RunDir, force: bool) -> int:
     print(f"[{stage.name}] {stage.help}", flush=True)
     if not stage.run(run, force=force):
         print(f"[{stage.name}] up to date", flush=True)

@@ -11,6 +11,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sw.run_dir import process_rank
+
 PLAIN_LINE_EVERY_S = 20.0
 PLAIN_WIDTH = 120
 """Columns of a table that goes to a file or a pipe."""
@@ -28,15 +30,22 @@ def table_console() -> Console:
 
 
 @contextlib.contextmanager
-def progress(label: str, total: int) -> Iterator[Step]:
-    """A progress bar on stderr; away from a terminal, a plain line now and then.
+def progress(label: str, total: int, *, done: int = 0) -> Iterator[Step]:
+    """A progress bar on stderr; away from a terminal, a plain line now and then. Both say the time left.
+
+    Of several processes that work on one stage only the first shows anything.
+
+    Args:
+        label: What is done.
+        total: Steps in all.
+        done: Of these, steps that an earlier process did.
 
     Yields:
         What to call after every step.
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=process_rank()[0] > 0)
     if not console.is_terminal:
-        yield _plain_lines(label, total)
+        yield _plain_lines(label, total, done, console)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -46,7 +55,7 @@ def progress(label: str, total: int) -> Iterator[Step]:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(label, total=total, note="")
+        task = bar.add_task(label, total=total, completed=done, note="")
 
         def step(note: str = "", count: int = 1) -> None:
             bar.update(task, advance=count, note=note)
@@ -54,15 +63,27 @@ def progress(label: str, total: int) -> Iterator[Step]:
         yield step
 
 
-def _plain_lines(label: str, total: int) -> Step:
-    done = 0
-    last = time.monotonic()
+def _plain_lines(label: str, total: int, first: int, console: Console) -> Step:
+    done = first
+    begin = last = time.monotonic()
 
     def step(note: str = "", count: int = 1) -> None:
         nonlocal done, last
         done += count
-        if time.monotonic() - last > PLAIN_LINE_EVERY_S:
-            last = time.monotonic()
-            print(f"{label}: {done}/{total} {note}".rstrip(), file=sys.stderr, flush=True)
+        now = time.monotonic()
+        if now - last > PLAIN_LINE_EVERY_S:
+            last = now
+            left = (now - begin) / (done - first) * (total - done)
+            line = f"{label}: {done}/{total}, {_duration(left)} left {note}".rstrip()
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
 
     return step
+
+
+def _duration(seconds: float) -> str:
+    """The time in its two largest units."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (
+        f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+    )

@@ -156,6 +156,37 @@ def test_folder_batches_repeat_with_the_seed(vit, folder):
     assert not torch.equal(first, other)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_folder_batches_are_the_same_skipped_divided_and_loaded_apart(vit, folder, workers):
+    def of(workers):
+        return DataConfig(
+            dataset="imagefolder", root=str(folder), calibration_images=4, batch_size=3, workers=workers
+        )
+
+    whole = list(load_splits(of(0), vit).train.batches(seed=5))
+    train = load_splits(of(workers), vit).train
+    same(list(train.batches(seed=5, skip=1)), whole[1:])
+    for k in (0, 1):
+        wanted = [(x[k::2], y[k::2]) for x, y in whole[:-1]] + [tuple(v[k::2] for v in whole[-1])]
+        same(list(train.batches(seed=5, part=(k, 2))), wanted)
+
+
+def test_skipped_and_divided_batches_of_tensors_are_parts_of_the_whole():
+    x, y = torch.randn(10, 1, 8, 8), torch.arange(10)
+    images = TensorImages(x, y, 4)
+    whole = list(images.batches(seed=2))
+    same(list(images.batches(seed=2, skip=2)), whole[2:])
+    same(list(images.batches(seed=2, part=(1, 2))), [(a[1::2], b[1::2]) for a, b in whole])
+    last = list(images.batches(seed=2, part=(2, 3)))[-1]  # of two images there is no third
+    same([last], [(whole[-1][0][:1], whole[-1][1][:1])])
+
+
+def same(found, wanted):
+    assert len(found) == len(wanted)
+    assert all(torch.equal(a, b) for got, want in zip(found, wanted, strict=True)
+               for a, b in zip(got, want, strict=True))  # fmt: skip
+
+
 def test_first_few_of_a_folder_hold_every_class(vit, folder):
     """Files lie class by class; a refit on the first images must not see the first class alone."""
     config = DataConfig(dataset="imagefolder", root=str(folder), calibration_images=4)

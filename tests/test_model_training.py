@@ -1,11 +1,16 @@
+import struct
+
 import pytest
 import timm
 import torch
+from tensorboardX.proto.event_pb2 import Event
 from torch import nn
 from torch.nn import functional
 
+from sw.config import ComputeConfig
 from sw.model.data import TensorImages
-from sw.model.training import Recipe, _groups, _shape, fit
+from sw.model.recipe import Recipe, parameter_groups, rate_at
+from sw.model.training import Keeping, fit
 
 
 class KilledError(Exception):
@@ -28,11 +33,11 @@ def cross_entropy(model, batch, labels):
     return functional.cross_entropy(model(batch), labels)
 
 
-def train(model, tmp_path, loss=cross_entropy, key="k", **changes):
+def train(model, tmp_path, loss=cross_entropy, key="k", compute=None, **changes):
     seed = changes.pop("seed", 3)
     recipe = Recipe(**{"epochs": 6, "lr": 0.02, "weight_decay": 0.1, **changes})
-    options = {"batch_size": 16, "seed": seed, "label": "test", "key": key}
-    fit(model, images(), loss, recipe, checkpoint=tmp_path / "c.ckpt", **options)
+    options = {"batch_size": 16, "seed": seed, "label": "test", "compute": compute}
+    fit(model, images(), loss, recipe, kept=Keeping(checkpoint=tmp_path / "c.ckpt", key=key), **options)
     return [p.detach().clone() for p in model.parameters()]
 
 
@@ -72,6 +77,77 @@ def test_killed_training_goes_on_to_the_same_weights(tmp_path):
     assert equal(undisturbed, train(net(), tmp_path))
 
 
+@pytest.mark.parametrize("steps", [1, 2, 7, 13, 23])
+def test_killed_at_any_step_it_goes_on_from_there(tmp_path, steps):
+    undisturbed = train(net(), tmp_path)
+    always, calls = ComputeConfig(checkpoint_minutes=0), 0
+
+    def counting(model, batch, labels):
+        nonlocal calls
+        calls += 1
+        if calls == steps + 1:
+            raise KilledError
+        return cross_entropy(model, batch, labels)
+
+    with pytest.raises(KilledError):
+        train(net(), tmp_path, loss=counting, compute=always)
+    assert equal(undisturbed, train(net(), tmp_path, loss=counting, compute=always))
+    assert calls == 24 + 1  # six epochs of four steps, each once, and the one that was killed
+
+
+def test_parts_of_a_batch_learn_what_the_batch_does(tmp_path):
+    whole, parts = (
+        train(net().eval(), tmp_path, loss=without_dropout, compute=ComputeConfig(accumulate=n))
+        for n in (1, 3)
+    )
+    for a, b in zip(whole, parts, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def without_dropout(model, batch, labels):
+    model.eval()
+    return cross_entropy(model, batch, labels)
+
+
+def test_mixed_precision_learns_and_keeps_float32_weights(tmp_path):
+    seen = []
+
+    def loss(model, batch, labels):
+        seen.append(model[1](batch.flatten(1)).dtype)
+        return cross_entropy(model, batch, labels)
+
+    model = net()
+    train(model, tmp_path, loss=loss, compute=ComputeConfig(precision="bf16"))
+    assert set(seen) == {torch.bfloat16}
+    x = images()
+    output = model(x.images)
+    assert output.dtype == torch.float32  # no longer wrapped
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+    assert (output.argmax(1) == x.labels).float().mean() > 0.85
+
+
+def test_scalars_of_every_step_reach_tensorboard(tmp_path):
+    model, recipe = net(), Recipe(epochs=2, lr=0.02)
+    kept = Keeping(checkpoint=tmp_path / "c.ckpt", scalars=tmp_path / "scalars")
+    fit(model, images(), cross_entropy, recipe, batch_size=16, seed=0, label="test", kept=kept)
+    (path,) = (tmp_path / "scalars").iterdir()
+    found = {}
+    for event in events(path.read_bytes()):
+        for value in event.summary.value:
+            found.setdefault(value.tag, {})[event.step] = value.simple_value
+    assert set(found) == {"loss", "lr", "images_a_second"}
+    assert all(list(values) == list(range(8)) for values in found.values())
+    assert max(found["lr"].values()) == pytest.approx(0.02)
+
+
+def events(content):
+    """The events of a file of records: length, its checksum, the event, its checksum."""
+    while content:
+        (size,) = struct.unpack("<Q", content[:8])
+        yield Event.FromString(content[12 : 12 + size])
+        content = content[16 + size :]
+
+
 @pytest.mark.parametrize("spoil", ["key", "bytes"])
 def test_foreign_or_broken_checkpoint_is_not_continued(tmp_path, spoil):
     undisturbed = train(net(), tmp_path)
@@ -91,7 +167,7 @@ def test_no_epochs_leave_the_model_alone(tmp_path):
 def test_schedules_are_what_their_names_say():
     def rates(schedule):
         recipe = Recipe(epochs=4, lr=1.0, schedule=schedule)
-        return [_shape(step, 10, recipe) for step in range(40)]
+        return [rate_at(step, 10, recipe) for step in range(40)]
 
     assert rates("constant") == [1.0] * 40
     cosine = rates("cosine")
@@ -120,7 +196,7 @@ def test_frozen_parameters_stay(tmp_path):
 def test_later_blocks_learn_faster_and_vectors_do_not_decay():
     options = {"img_size": 8, "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}
     model = timm.create_model("vit_tiny_patch16_224", num_classes=4, **options)
-    groups = _groups(model, Recipe(epochs=1, lr=1.0, weight_decay=0.1, layer_decay=0.5))
+    groups = parameter_groups(model, Recipe(epochs=1, lr=1.0, weight_decay=0.1, layer_decay=0.5))
     rate = {id(p): g["lr"] for g in groups for p in g["params"]}
     assert len(rate) == len(list(model.parameters()))
     rates = [

@@ -21,7 +21,12 @@ SITE = {
     "affine": {"folds": True, "reason": ""},
 }
 ACCURACY = {"mean": 0.9, "std": 0.01, "n": 3}
-SUMMARY = {"name": "r", "accuracy": {"original": ACCURACY}, "sites": [SITE], "kept": {}}
+COSTS = {
+    "images": 9,
+    "swapped": {"kl": 0.5, "agreement": 0.8},
+    "kept": {"a": {"kl": 0.4, "agreement": 0.8}, "norm": {"kl": 0.25, "agreement": 0.9}},
+}
+SUMMARY = {"name": "r", "accuracy": {"original": ACCURACY}, "sites": [SITE], "kept": {}, "site_costs": COSTS}
 SYNTH = {"units": {}, "total": {}}
 
 
@@ -38,6 +43,12 @@ def test_a_verified_run_has_no_remarks():
     assert "0.947" in text
     assert "NOT VERIFIED" not in text
     assert "because" not in text
+
+
+def test_the_sites_that_cost_most_are_named():
+    text = shown(SUMMARY)
+    assert "right after the swap, 9 calibration images: 0.5000" in text
+    assert "with one LayerNorm kept: norm 0.2500, a 0.4000" in " ".join(text.split())
 
 
 def test_a_failed_verification_stands_out():

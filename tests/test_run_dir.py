@@ -1,4 +1,8 @@
+import os
+import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +11,7 @@ from sw.config import from_dict
 from sw.ir.errors import InputError
 from sw.run_dir import RunDir, atomic, make_folder, read_json, unit_name, write_json, write_npz
 
+ROOT = Path(__file__).parents[1]
 CONFIG = from_dict({"name": "mine", "model": {"name": "vit"}})
 
 
@@ -64,3 +69,31 @@ def test_unit_name():
 
 def test_make_folder_accepts_one_that_exists(tmp_path):
     assert make_folder(make_folder(tmp_path / "a" / "b")).is_dir()
+
+
+HOLD = """
+import sys, time
+from sw.config import from_dict
+from sw.run_dir import RunDir
+with RunDir.create(from_dict({"name": "mine", "model": {"name": "vit"}})).locked():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_run_is_worked_on_by_one_process_at_a_time():
+    run = RunDir.create(CONFIG)
+    with run.locked(), run.locked():  # the same process may go on
+        pass
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, env=environment) as other:
+        assert other.stdout.readline() == b"held\n"
+        message = (
+            f"^run 'runs/mine' is being worked on by process {other.pid}; wait for it, or give this run "
+        )
+        with pytest.raises(InputError, match=message), run.locked():
+            pass
+        other.kill()
+        other.wait()
+    with run.locked():  # the lock went with the process
+        pass

@@ -6,7 +6,7 @@ import sw.stage
 from sw.config import from_dict
 from sw.ir.errors import InputError, VerificationError
 from sw.run_dir import RunDir, write_text
-from sw.stage import Stage, code_digest, guarded
+from sw.stage import Stage, code_digest, guarded, report_run
 
 
 def make(seed=0, generations=1):
@@ -156,3 +156,22 @@ def test_guarded_keeps_our_own_bugs_and_debug_tracebacks():
     with pytest.raises(InputError):
         guarded(bad, debug=True)
     assert guarded(lambda: 0, debug=False) == 0
+
+
+def test_only_stages_that_train_run_in_several_processes(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    run, stage = make(), copying_stage()
+    write_text(run.root / "in", "a")
+    with pytest.raises(
+        InputError, match=r"^stage 'copy' must run in one process, not 2; start it without torchrun$"
+    ):
+        report_run(stage, run)
+    together = dataclasses.replace(stage, parallel=True)
+    monkeypatch.setenv("RANK", "1")
+    report_run(together, run)
+    assert capsys.readouterr().out == ""
+    assert not (run.root / "out").exists()  # the first process leaves it
+    monkeypatch.setenv("RANK", "0")
+    report_run(together, run)
+    assert (run.root / "out").read_text() == "a"
+    assert "[copy]" in capsys.readouterr().out

@@ -1,10 +1,11 @@
 """What one run is asked to do: a TOML file, one table a stage, every key checked."""
 
 from sw.config.reading import digest, from_dict, load
+from sw.config.regimes import REGIMES
 from sw.config.sections import (
-    REGIMES,
     AlignConfig,
     CaptureConfig,
+    ComputeConfig,
     DataConfig,
     EvolveConfig,
     ModelConfig,
@@ -20,6 +21,7 @@ __all__ = [
     "REGIMES",
     "AlignConfig",
     "CaptureConfig",
+    "ComputeConfig",
     "DataConfig",
     "EvolveConfig",
     "ModelConfig",

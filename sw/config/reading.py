@@ -11,7 +11,8 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from sw.config.sections import REGIMES, AlignConfig, RunConfig
+from sw.config.regimes import REGIMES
+from sw.config.sections import AlignConfig, RunConfig
 from sw.ir.errors import InputError
 
 

@@ -8,8 +8,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
-from sw.ir.errors import InputError
-from sw.ir.realize import KINDS
+from sw.config.checks import check
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,8 +34,8 @@ class DataConfig:
     """Images, and how they are split."""
 
     dataset: str = "digits"
-    """``digits`` (scikit-learn's), ``glyphs`` (drawn here), ``imagefolder``, or a timm dataset with an index,
-    as ``torch/cifar10``."""
+    """``digits`` (scikit-learn's), ``glyphs`` (drawn here), ``noise`` (for trials), ``imagefolder``, or a
+    timm data set with an index, as ``torch/cifar10`` or Hugging Face's ``hfds/...``."""
     root: str = ""
     """Folder of an image folder or timm dataset, relative to the configuration file."""
     train_split: str = "train"
@@ -50,6 +49,10 @@ class DataConfig:
     batch_size: int = 64
     workers: int = 0
     """Loader processes."""
+    augment: str = ""
+    """timm's policy for training pictures besides crops and flips, such as ``rand-m9-mstd0.5-inc1``."""
+    erase: float = 0.0
+    """Share of training pictures of which a random rectangle is replaced by noise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,18 +170,6 @@ class AlignConfig:
     """Weight of each block's output against the original's, added to the loss."""
 
 
-_PUBLISHED: dict[str, Any] = {"refit": "none", "weight_decay": 0.0, "drop_path": 0.0, "kd_weight": 0.0}
-REGIMES: dict[str, dict[str, Any]] = {
-    "A": {**_PUBLISHED, "trained": "affine", "lr": 1e-3, "schedule": "constant"},
-    "F": {**_PUBLISHED, "lr": 1e-5, "schedule": "cosine"},
-    "D": {**_PUBLISHED, "lr": 1e-5, "schedule": "cosine",
-          "weight_decay": 0.05, "drop_path": 0.2, "kd_weight": 0.5},
-    "D+": {},
-}  # fmt: skip
-"""The settings that arXiv 2605.14047 (second version) publishes for ViT-B on ImageNet, and our own, which are
-the defaults of ``AlignConfig``: affine alone, full, distilled."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuantizeConfig:
     """Integer weights and activations."""
@@ -189,6 +180,21 @@ class QuantizeConfig:
     epochs: int = 0
     """Quantization-aware fine-tuning after calibration."""
     lr: float = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComputeConfig:
+    """How all training computes, whatever it learns."""
+
+    precision: str = "fp32"
+    """Of a step: ``fp32``, or mixed with ``bf16`` or ``fp16``; weights stay float32."""
+    accumulate: int = 1
+    """Parts of a batch whose gradients are summed before a step: less memory, the same result but for
+    rounding."""
+    checkpoint_minutes: float = 10.0
+    """Time between checkpoints within an epoch; there is one after every epoch, too."""
+    tensorboard: bool = True
+    """Write loss, learning rate and throughput to ``tensorboard/`` in the run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -229,110 +235,13 @@ class RunConfig:
     evolve: EvolveConfig = EvolveConfig()
     align: AlignConfig = AlignConfig()
     quantize: QuantizeConfig = QuantizeConfig()
+    compute: ComputeConfig = ComputeConfig()
     verify: VerifyConfig = VerifyConfig()
     synth: SynthConfig = SynthConfig()
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers, as JSON and TOML hold them."""
         return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(self))))
-
-
-_RANGES: dict[str, tuple[float, float]] = {
-    "data.split_seed": (0, 2**63),
-    "data.calibration_images": (1, 1e9),
-    "data.batch_size": (1, 1e6),
-    "data.workers": (0, 1024),
-    "train.epochs": (0, 1e6),
-    "train.weight_decay": (0, 1e3),
-    "capture.images": (1, 1e9),
-    "capture.pairs": (16, 1e9),
-    "capture.headroom_bits": (0, 8),
-    "unit.in_width": (2, 16),
-    "unit.out_width": (2, 16),
-    "unit.lanes": (1, 64),
-    "unit.fmax_mhz": (1, 2000),
-    "evolve.population": (4, 1e6),
-    "evolve.generations": (0, 1e6),
-    "evolve.max_nodes": (3, 1000),
-    "evolve.tournament": (1, 1e6),
-    "evolve.seeds": (1, 1000),
-    "evolve.held_out": (0.01, 0.9),
-    "evolve.growth_penalty": (0, 1e6),
-    "evolve.csd_digits": (1, 16),
-    "evolve.islands": (1, 1000),
-    "evolve.stop_ratio": (0, 2),
-    "evolve.patience": (0, 1e6),
-    "evolve.price_budget": (0, 1e9),
-    "evolve.ratio": (0, 1),
-    "evolve.budget_s": (0, 1e9),
-    "evolve.jobs": (0, 4096),
-    "align.epochs": (0, 1e6),
-    "align.weight_decay": (0, 1e3),
-    "align.temperature": (0.01, 1000),
-    "align.kd_weight": (0, 1),
-    "align.layer_decay": (0.01, 1),
-    "align.drop_path": (0, 0.99),
-    "align.feature_weight": (0, 1e6),
-    "quantize.weight_bits": (2, 8),
-    "quantize.act_bits": (2, 8),
-    "quantize.calibration_images": (1, 1e9),
-    "quantize.epochs": (0, 1e6),
-    "verify.replay_images": (1, 1e6),
-    "verify.stall_beats": (0, 1e9),
-    "verify.jobs": (0, 1024),
-    "synth.pnr_seeds": (0, 100),
-    "synth.jobs": (0, 1024),
-}
-_RATES = ("train.lr", "align.lr", "quantize.lr")
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "model.unfoldable": ("stage", "keep"),
-    "unit.realize": ("auto", *KINDS),
-    "evolve.choose": ("knee", "best", "cheapest", "budget", "ratio"),
-    "evolve.affine": ("free", "scale", "none"),
-    "evolve.price": ("lut6", "nodes", "flops"),
-    "evolve.weights": ("none", "sensitivity"),
-    "align.regime": tuple(REGIMES),
-    "align.refit": ("none", "affine", "readers"),
-    "align.trained": ("all", "affine"),
-    "align.schedule": ("constant", "cosine", "warm"),
-}
-FAMILIES = ("xc7", "ecp5", "ice40")
-
-
-def _check(config: RunConfig) -> None:
-    """Refuse values out of range.
-
-    Raises:
-        InputError: A value is not legal; the message names its key.
-    """
-    for key, (low, high) in _RANGES.items():
-        section, name = key.split(".")
-        value = getattr(getattr(config, section), name)
-        if not low <= value <= high:
-            raise InputError(f"configuration key '{key}' must be {low:g}..{high:g}, not {value!r}")
-    for key, choices in _CHOICES.items():
-        section, name = key.split(".")
-        value = getattr(getattr(config, section), name)
-        if value not in choices:
-            raise InputError(f"configuration key '{key}' must be one of {', '.join(choices)}, not {value!r}")
-    for key in _RATES:
-        section, name = key.split(".")
-        value = getattr(getattr(config, section), name)
-        if not value > 0:
-            raise InputError(f"configuration key '{key}' must be above 0, not {value!r}")
-    if config.seed < 0:
-        raise InputError(f"configuration key 'seed' must not be negative, not {config.seed}")
-    if not config.synth.families:
-        raise InputError(
-            f"configuration key 'synth.families' must hold some of {', '.join(FAMILIES)}, not none"
-        )
-    for family in config.synth.families:
-        if family not in FAMILIES:
-            raise InputError(
-                f"configuration key 'synth.families' must hold only {', '.join(FAMILIES)}, not {family!r}"
-            )
-    if not config.name or config.name in (".", "..") or "/" in config.name:
-        raise InputError(f"configuration key 'name' must be a plain folder name, not {config.name!r}")

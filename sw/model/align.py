@@ -12,19 +12,24 @@ from sw.config import AlignConfig, digest
 from sw.model.data import Splits, load_splits
 from sw.model.distil import Distillation, blocks_of
 from sw.model.evaluate import report_accuracy
+from sw.model.kept import site_costs
 from sw.model.original import load_original
+from sw.model.recipe import Recipe
 from sw.model.refit import refit
 from sw.model.runtime import prepare
 from sw.model.scalar_norm import ScalarNorm
 from sw.model.sites import is_site
 from sw.model.swap import read_chosen, read_plans, swap
-from sw.model.training import Recipe, fit
+from sw.model.training import fit, keeping
 from sw.model.weights import load_weights, save_weights
-from sw.run_dir import RunDir, file_digest
+from sw.run_dir import RunDir, file_digest, write_json
 from sw.stage import Stage
 
 ACCURACIES = ("swapped", "rescaled", "refitted", "realigned")
 """Right after the swap; with per-channel affines refitted; with their readers, too; after the epochs."""
+
+KEPT_IMAGES = 512
+"""Calibration images on which it is measured what keeping one LayerNorm brings."""
 
 
 def load_realigned(run: RunDir) -> nn.Module:
@@ -93,9 +98,9 @@ def _align(run: RunDir) -> None:
         recipe(config.align),
         batch_size=config.data.batch_size,
         seed=config.seed,
-        checkpoint=run.original.with_name("align.ckpt"),
-        key=_key(run),
         label="align",
+        compute=config.compute,
+        kept=keeping(run, "align", _key(run)),
     )
     save_weights(run.realigned, model)
     report_accuracy(run, "realigned", model, splits.test)
@@ -105,6 +110,8 @@ def _closed_form(run: RunDir, model: nn.Module, teacher: nn.Module, splits: Spli
     """Report the model right after the swap and after each refit; the weights that the epochs start from."""
     weights, plans = {"none": _weights(model)}, read_plans(run)
     report_accuracy(run, "swapped", model, splits.test)
+    costs = site_costs(model, teacher, list(plans), splits.calibration, KEPT_IMAGES)
+    write_json(run.site_costs, costs)
     refit(model, teacher, plans, splits.calibration, readers=False)
     report_accuracy(run, "rescaled", model, splits.test)
     weights["affine"] = _weights(model)
@@ -120,20 +127,22 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _key(run: RunDir) -> str:
-    parts = [digest(run.config, "seed", "model", "data", "align")]
+    parts = [digest(run.config, "seed", "model", "data", "align", "compute.precision")]
     return ":".join(parts + [file_digest(p) for p in (run.original, run.functions, run.capture_stats)])
 
 
 STAGE = Stage(
     name="align",
     help="swap LayerNorm for the evolved functions and re-align by distillation",
-    sections=("model", "data", "align"),
+    sections=("model", "data", "align", "compute.precision"),
     inputs=lambda run: [run.original, run.capture_stats, run.functions],
     outputs=lambda run: [
         run.realigned,
+        run.site_costs,
         *(path(s) for path in (run.accuracy, run.predictions) for s in ACCURACIES),
     ],
     body=_align,
+    parallel=True,
 )
 
 if __name__ == "__main__":

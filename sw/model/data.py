@@ -15,7 +15,7 @@ from torch.nn import functional
 from sw.config import DataConfig
 from sw.ir.errors import InputError
 from sw.model import glyphs
-from sw.model.pictures import FolderImages, count_classes, open_split
+from sw.model.pictures import WHOLE, FolderImages, Part, count_classes, open_split, part_of
 
 Batch = tuple[Tensor, Tensor]
 
@@ -30,12 +30,16 @@ class Images(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batches(self, seed: int | None = None, limit: int | None = None) -> Iterator[Batch]:
+    def batches(
+        self, seed: int | None = None, limit: int | None = None, *, skip: int = 0, part: Part = WHOLE
+    ) -> Iterator[Batch]:
         """Batches of (images (B, C, H, W) float32 normalised, labels (B,) int64).
 
         Args:
             seed: None: in order and as they are. Else shuffled and augmented, the same for the same seed.
             limit: Stop after this many images.
+            skip: Leave out so many batches; those that follow are what they would have been.
+            part: (k, n): of every batch only the images k, k + n, k + 2n, ...; or its first.
         """
         ...
 
@@ -68,16 +72,20 @@ class TensorImages:
     def __len__(self) -> int:
         return len(self.images)
 
-    def batches(self, seed: int | None = None, limit: int | None = None) -> Iterator[Batch]:
+    def batches(
+        self, seed: int | None = None, limit: int | None = None, *, skip: int = 0, part: Part = WHOLE
+    ) -> Iterator[Batch]:
         num = len(self) if limit is None else min(limit, len(self))
         generator = torch.Generator().manual_seed(seed or 0)
         order = torch.arange(len(self)) if seed is None else torch.randperm(len(self), generator=generator)
-        for start in range(0, num, self.batch_size):
+        for index, start in enumerate(range(0, num, self.batch_size)):
             picked = order[start : min(start + self.batch_size, num)]
             images = self.images[picked]
             if seed is not None:
-                images = jitter(images, generator, self.background)
-            yield images, self.labels[picked]
+                images = jitter(images, generator, self.background)  # skipped ones, too: it draws numbers
+            if index >= skip:
+                own = list(part_of(range(len(picked)), part))
+                yield images[own], self.labels[picked][own]
 
 
 def jitter(images: Tensor, generator: torch.Generator, background: float | None) -> Tensor:
@@ -114,6 +122,8 @@ def load_splits(config: DataConfig, model: nn.Module) -> Splits:
     if config.dataset == "glyphs":
         _check_head(config, model, len(glyphs.CHARACTERS))
         return _glyphs(config)
+    if config.dataset == "noise":
+        return _noise(config, model)
     return _timm_dataset(config, model)
 
 
@@ -147,6 +157,18 @@ def _glyphs(config: DataConfig) -> Splits:
     return Splits(part(train[0][num:], train[1][num:]), part(train[0][:num], train[1][:num]), part(*test))
 
 
+def _noise(config: DataConfig, model: nn.Module) -> Splits:
+    """Two batches to train on, and as many images as calibrate to calibrate and to test."""
+    generator = torch.Generator().manual_seed(config.split_seed)
+    classes = getattr(model, "num_classes", 1) or 1
+
+    def part(num: int) -> TensorImages:
+        images = torch.randn(num, *input_size(model), generator=generator)
+        return TensorImages(images, torch.arange(num) % classes, config.batch_size)
+
+    return Splits(*(part(n) for n in (2 * config.batch_size, *2 * (config.calibration_images,))))
+
+
 def _stratified(indices: Any, labels: Any, num_second: int, seed: int) -> tuple[Any, Any]:
     """Two parts of ``indices`` with equal shares of every label, in rising order."""
     rng = np.random.default_rng(seed)
@@ -164,7 +186,7 @@ def _timm_dataset(config: DataConfig, model: nn.Module) -> Splits:
     judge = create_transform(**preprocessing)
     preprocessing.pop("crop_pct", None)
     preprocessing.pop("crop_mode", None)
-    learn = create_transform(**preprocessing, is_training=True)
+    learn = _training_transform(config, preprocessing)
     plain = open_split(config, config.train_split)
     augmented = open_split(config, config.train_split)
     test = open_split(config, config.test_split)
@@ -180,6 +202,23 @@ def _timm_dataset(config: DataConfig, model: nn.Module) -> Splits:
         FolderImages(plain, augmented, calibration.tolist(), config),
         FolderImages(test, test, range(len(test)), config),
     )
+
+
+def _training_transform(config: DataConfig, preprocessing: dict[str, Any]) -> Any:
+    """Timm's transform to train on.
+
+    Raises:
+        InputError: ``data.augment`` is no policy that timm knows.
+    """
+    from timm.data import create_transform
+
+    options = {"auto_augment": config.augment or None, "re_prob": config.erase, "re_mode": "pixel"}
+    try:
+        return create_transform(**preprocessing, is_training=True, **options)
+    except (AssertionError, ValueError, KeyError) as error:
+        raise InputError(
+            f"data.augment must be a policy of timm's, such as rand-m9-mstd0.5-inc1, not '{config.augment}'"
+        ) from error
 
 
 def preprocessing_of(model: nn.Module) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sw.config import AlignConfig
+from sw.model.training import bare
 
 
 class Distillation:
@@ -34,7 +35,7 @@ class Distillation:
         """The loss of a batch, a scalar."""
         with torch.no_grad(), outputs_of(self.teacher, self.blocks) as wanted:
             taught = _heads(self.teacher(images))
-        with outputs_of(model, self.blocks) as made:
+        with outputs_of(bare(model), self.blocks) as made:
             students = _heads(model(images))
         if len(students) != len(taught):  # a distilled DeiT averages its heads in eval mode
             taught = taught * len(students)

@@ -16,9 +16,10 @@ from sw.ir.errors import InputError
 from sw.model.data import load_splits
 from sw.model.evaluate import report_accuracy
 from sw.model.messages import first_line
+from sw.model.recipe import Recipe
 from sw.model.runtime import prepare, seed_all
 from sw.model.sites import find_sites
-from sw.model.training import Recipe, fit
+from sw.model.training import fit, keeping
 from sw.model.weights import load_weights, missing_checkpoint, save_weights
 from sw.run_dir import RunDir, file_digest
 from sw.stage import Stage
@@ -125,16 +126,16 @@ def _train(run: RunDir) -> None:
             Recipe(epochs=config.train.epochs, lr=config.train.lr, weight_decay=config.train.weight_decay),
             batch_size=config.data.batch_size,
             seed=config.seed,
-            checkpoint=run.original.with_name("train.ckpt"),
-            key=_key(run),
             label="train",
+            compute=config.compute,
+            kept=keeping(run, "train", _key(run)),
         )
     save_weights(run.original, model)
     report_accuracy(run, "original", model, splits.test)
 
 
 def _key(run: RunDir) -> str:
-    parts = [digest(run.config, "seed", "model", "data", "train")]
+    parts = [digest(run.config, "seed", "model", "data", "train", "compute.precision")]
     return ":".join(parts + [file_digest(p) for p in _inputs(run)])
 
 
@@ -159,10 +160,11 @@ def _cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 STAGE = Stage(
     name="train",
     help="load the pre-trained model, or train the embedded default",
-    sections=("model", "data", "train"),
+    sections=("model", "data", "train", "compute.precision"),
     inputs=_inputs,
     outputs=lambda run: [run.original, run.accuracy("original"), run.predictions("original")],
     body=_train,
+    parallel=True,
 )
 
 if __name__ == "__main__":

@@ -22,6 +22,15 @@ INDEXED = ("torch", "hfds")
 ITERABLE = ("tfds", "wds", "hfids")
 """Prefixes of timm's data sets that are streams: what has no order cannot be divided by index."""
 
+Part = tuple[int, int]
+"""(k, n): every n-th image of a batch from the k-th on, as the k-th of n processes reads them."""
+WHOLE: Part = (0, 1)
+
+
+def part_of(batch: range, part: Part) -> range:
+    """A part of a batch; its first image where the batch is too small for this part."""
+    return batch[part[0] :: part[1]] or batch[:1]
+
 
 class FolderImages:
     """Images read from files, with one transform to train on and one to judge with."""
@@ -34,20 +43,24 @@ class FolderImages:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def batches(self, seed: int | None = None, limit: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """As ``sw.model.data.Images`` has it.
+    def batches(
+        self, seed: int | None = None, limit: int | None = None, *, skip: int = 0, part: Part = WHOLE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """As ``sw.model.data.Images`` has it, whatever the number of loader processes.
 
         Raises:
             InputError: A file is no image, or a broken one.
         """
         order = self.indices
         if seed is not None:
-            seed_all(seed)  # the training transforms draw from the global generators
             order = [order[i] for i in np.random.default_rng(seed).permutation(len(order))]
         source = self.plain if seed is None else self.augmented
+        places = range(len(order[:limit]))
+        size = self.config.batch_size
+        wanted = [list(part_of(places[i : i + size], part)) for i in range(0, len(places), size)]
         loader: DataLoader[Any] = DataLoader(
-            _Readable(source, order[:limit]),
-            batch_size=self.config.batch_size,
+            _Readable(source, order, seed),
+            batch_sampler=wanted[skip:],
             num_workers=self.config.workers,
             generator=torch.Generator().manual_seed(seed or 0),
             collate_fn=_collate,
@@ -62,15 +75,22 @@ class _Readable(Dataset[Any]):
     """Some images of a data set; the error in place of one that cannot be read.
 
     An error that is raised in a loader process arrives with that process's traceback in its text.
+
+    Args:
+        source: The data set.
+        indices: Of the images.
+        seed: What the transforms draw depends on it and on an image's position alone.
     """
 
-    def __init__(self, source: Dataset[Any], indices: Sequence[int]) -> None:
-        self.source, self.indices = source, indices
+    def __init__(self, source: Dataset[Any], indices: Sequence[int], seed: int | None) -> None:
+        self.source, self.indices, self.seed = source, indices, seed
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, position: int) -> Any:
+        if self.seed is not None:
+            seed_all(self.seed, position)  # the training transforms draw from the global generators
         try:
             return self.source[self.indices[position]]
         except InputError as error:

@@ -21,12 +21,13 @@ from sw.model.evaluate import accuracy, report_accuracy
 from sw.model.fold import FoldPlan, fold
 from sw.model.original import load_original
 from sw.model.quantizers import calibrate, quantizable_layers, quantize_layers
+from sw.model.recipe import Recipe
 from sw.model.reference import UnitModule
 from sw.model.runtime import device
 from sw.model.scalar_norm import ScalarNorm
 from sw.model.sites import along_channels, replace_module
 from sw.model.swap import read_plans
-from sw.model.training import Recipe, fit
+from sw.model.training import fit, keeping
 from sw.model.weights import save_weights
 from sw.run_dir import RunDir, file_digest, write_npz
 from sw.stage import Stage
@@ -195,9 +196,9 @@ def _quantize(run: RunDir) -> None:
             Recipe(epochs=config.quantize.epochs, lr=config.quantize.lr),
             batch_size=config.data.batch_size,
             seed=config.seed,
-            checkpoint=run.original.with_name("quantize.ckpt"),
-            key=_key(run),
             label="quantize",
+            compute=config.compute,
+            kept=keeping(run, "quantize", _key(run)),
         )
     save_weights(run.quantized, model)
     sites = list(run.read_functions())
@@ -206,7 +207,7 @@ def _quantize(run: RunDir) -> None:
 
 
 def _key(run: RunDir) -> str:
-    parts = [digest(run.config, "seed", "model", "data", "align", "quantize")]
+    parts = [digest(run.config, "seed", "model", "data", "align", "quantize", "compute.precision")]
     return ":".join(parts + [file_digest(p) for p in _inputs(run)])
 
 
@@ -219,10 +220,11 @@ def _inputs(run: RunDir) -> list[Path]:
 STAGE = Stage(
     name="quantize",
     help="int8 weights and activations, and the integer map at every norm site",
-    sections=("model", "data", "align", "quantize", "verify.replay_images"),
+    sections=("model", "data", "align", "quantize", "compute.precision", "verify.replay_images"),
     inputs=_inputs,
     outputs=lambda run: [run.quantized, run.replay, run.accuracy("quantized"), run.predictions("quantized")],
     body=_quantize,
+    parallel=True,
 )
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import resource
+import sys
 
 import numpy as np
 import torch
@@ -13,8 +16,10 @@ SMALL_MODEL = 2_000_000
 
 
 def device() -> torch.device:
-    """The GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The GPU if there is one, else the CPU; of several GPUs the one that torchrun gave this process."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def prepare(model: nn.Module) -> nn.Module:
@@ -34,3 +39,11 @@ def seed_all(*parts: int) -> int:
     np.random.seed(joint)
     torch.manual_seed(joint)
     return joint
+
+
+def peak_memory_gib() -> float:
+    """The most memory that was in use so far: the GPU's where there is one, else this process's."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated()) / 2**30
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**30 if sys.platform == "darwin" else 2**20)  # bytes there, KiB elsewhere

@@ -1,46 +1,53 @@
-"""One training loop for all stages: AdamW, a schedule, resumable after every epoch."""
+"""One training loop for all stages: AdamW, a schedule, any number of processes, resumable at any step."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from timm.optim import param_groups_layer_decay
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
+from sw.config import ComputeConfig
 from sw.model.data import Batch, Images
+from sw.model.recipe import Recipe, parameter_groups, rate_at
 from sw.model.runtime import device, seed_all
-from sw.run_dir import atomic
+from sw.run_dir import RunDir, atomic
 from sw.terminal import progress
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
-"""(model, images, labels) -> scalar loss."""
-WARM_UP = 0.05
-"""Share of all steps over which a ``warm`` schedule rises to the full learning rate."""
+"""(model, images, labels) -> scalar loss, a mean over the images."""
 CLIP_NORM = 1.0
+_PRECISIONS = {"fp32": "no"}
+"""What accelerate calls a precision, where its name is another one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
-    """How long and how fast a model is trained.
+class Keeping:
+    """What a training leaves while it goes on.
 
     Args:
-        epochs: 0 leaves the model as it is.
-        lr: Largest learning rate.
-        weight_decay: For matrices; vectors (gamma, beta, biases) get none.
-        schedule: ``warm``, ``cosine`` or ``constant``, as in ``AlignConfig``.
-        layer_decay: Learning rate of a block over that of the next one.
+        checkpoint: File for the state after every epoch and now and then within one; removed at the end.
+        key: What the result depends on; a checkpoint with another key is not continued.
+        scalars: Folder for TensorBoard; None: nothing is written.
     """
 
-    epochs: int
-    lr: float
-    weight_decay: float = 0.0
-    schedule: str = "warm"
-    layer_decay: float = 1.0
+    checkpoint: Path
+    key: str = ""
+    scalars: Path | None = None
+
+
+def keeping(run: RunDir, stage: str, key: str) -> Keeping:
+    """What the training of a stage of a run leaves."""
+    checkpoint = run.original.with_name(f"{stage}.ckpt")
+    return Keeping(checkpoint=checkpoint, key=key, scalars=run.tensorboard(stage))
 
 
 def fit(
@@ -52,116 +59,171 @@ def fit(
     batch_size: int,
     seed: int,
     label: str,
-    checkpoint: Path | None = None,
-    key: str = "",
+    compute: ComputeConfig | None = None,
+    kept: Keeping | None = None,
     after_epoch: Callable[[nn.Module], None] = lambda model: None,
 ) -> None:
     """Train in place; the model is left in eval mode.
 
-    Every epoch draws from generators seeded by (seed, epoch), so a run that was killed and started again
-    ends with the weights of an undisturbed one.
+    Every step draws from generators seeded by (seed, epoch, step), so a run that was killed and started again
+    ends with the weights of an undisturbed one. Processes that torchrun or accelerate started divide each
+    batch among themselves, and sum their gradients.
 
     Args:
         model: On its device; parameters that require no gradient stay.
         images: Shuffled and augmented anew in every epoch.
         loss: What to minimise.
         recipe: Epochs, learning rate and the like.
-        batch_size: Of ``images``, for the length of the schedule.
+        batch_size: Of ``images``.
         seed: The run's seed.
         label: Shown beside the progress bar.
-        checkpoint: Where the state after each epoch is kept; removed at the end. None: it is not kept.
-        key: What the result depends on; a checkpoint with another key is not continued.
+        compute: Precision and memory; None: float32.
+        kept: Checkpoints and scalars; None: there are none.
         after_epoch: Called with the model, which it may leave in either mode.
     """
     if not recipe.epochs:
         return
-    optimizer = torch.optim.AdamW(_groups(model, recipe), lr=recipe.lr)
     steps = math.ceil(len(images) / batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _shape(step, steps, recipe))
-    first = _resume(checkpoint, key, model, optimizer, schedule)
-    with progress(label, recipe.epochs) as step_done:
-        for epoch in range(recipe.epochs):
-            if epoch < first:
-                step_done()
-                continue
-            batches = images.batches(seed=seed_all(seed, epoch))
-            total = _epoch(model, batches, loss, optimizer, schedule)
-            if checkpoint is not None:
-                state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-                _save(checkpoint, state | {"schedule": schedule.state_dict(), "epoch": epoch + 1, "key": key})
+    training = _Training(model, loss, recipe, steps, seed, compute or ComputeConfig(), kept)
+    first = training.resume()
+    with progress(label, steps * recipe.epochs, done=first) as step_done, training.scalars(first) as write:
+        for epoch in range(first // steps, recipe.epochs):
+            start = max(first - epoch * steps, 0)
+            part = (training.rank, training.number)
+            batches = images.batches(seed=seed_all(seed, epoch), skip=start, part=part)
+            model.train()
+            for step, batch in enumerate(batches, start=epoch * steps + start):
+                size = min(batch_size, len(images) - step % steps * batch_size)
+                note, values = training.step(batch, step, size)
+                step_done(f"epoch {epoch + 1}/{recipe.epochs}, {note}")
+                write(step, values)
+            training.save((epoch + 1) * steps)
             after_epoch(model)
-            step_done(f"loss {total:.4f}")
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
-    model.eval()
+    training.finish()
 
 
-def _epoch(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    loss: Loss,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LambdaLR,
-) -> float:
-    """One pass over the images; the mean loss."""
-    model.train()
-    losses: list[float] = []
-    for images, labels in batches:
-        value = loss(model, images.to(device()), labels.to(device()))
-        optimizer.zero_grad()
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
-        optimizer.step()
-        schedule.step()
-        losses.append(value.item())
-    return sum(losses) / len(losses)
+class _Training:
+    """A model, its optimizer and schedule, and how a step is made of a batch."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        recipe: Recipe,
+        steps: int,
+        seed: int,
+        compute: ComputeConfig,
+        kept: Keeping | None,
+    ) -> None:
+        AcceleratorState._reset_state()  # an earlier training may have had another precision
+        self._accelerator = Accelerator(
+            mixed_precision=_PRECISIONS.get(compute.precision, compute.precision),
+            cpu=device().type == "cpu",
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+        self.rank, self.number = self._accelerator.process_index, self._accelerator.num_processes
+        self._bare, self._loss, self._kept = model, loss, kept
+        self._seed, self._steps, self._compute = seed, steps, compute
+        optimizer = torch.optim.AdamW(parameter_groups(model, recipe), lr=recipe.lr)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: rate_at(s, steps, recipe))
+        self._model, self._optimizer = self._accelerator.prepare(model, optimizer)
+        self._saved = self._ended = time.monotonic()
+
+    def step(self, batch: Batch, step: int, size: int) -> tuple[str, dict[str, float]]:
+        """Learn from this process's part of a batch of ``size`` images.
+
+        Returns:
+            What to show, and what to record: loss (of this part), learning rate, images a second.
+        """
+        seed_all(self._seed, step // self._steps, step % self._steps, self.rank)
+        images, labels = (t.to(device(), non_blocking=True) for t in batch)
+        own = len(range(self.rank, size, self.number))
+        total = 0.0
+        number = self._compute.accumulate
+        pieces = list(zip(images.chunk(number), labels.chunk(number), strict=True))
+        for index, (some, theirs) in enumerate(pieces):
+            last = index == len(pieces) - 1
+            with contextlib.nullcontext() if last else self._accelerator.no_sync(self._model):
+                with self._accelerator.autocast():
+                    value = self._loss(self._model, some, theirs)
+                # Gradients of processes are averaged, so that each part counts by its share of the batch.
+                self._accelerator.backward(value * (len(some) * self.number / size if own else 0.0))
+                total += value.item() * len(some) / len(images)
+        self._accelerator.clip_grad_norm_(self._model.parameters(), CLIP_NORM)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        rate = float(self._schedule.get_last_lr()[-1])
+        self._schedule.step()
+        began, self._ended = self._ended, time.monotonic()
+        speed = size / max(self._ended - began, 1e-9)
+        if self._ended - self._saved >= 60 * self._compute.checkpoint_minutes:
+            self.save(step + 1)
+        return f"loss {total:.4f}, {speed:.0f} images/s", {
+            "loss": total,
+            "lr": rate,
+            "images_a_second": speed,
+        }
+
+    def resume(self) -> int:
+        """Load the state that a killed run left, if it is of this very run; the step to go on with."""
+        if self._kept is None or not self._kept.checkpoint.exists():
+            return 0
+        try:
+            state = torch.load(self._kept.checkpoint, map_location=device(), weights_only=True)
+        except (EOFError, RuntimeError, ValueError, KeyError):
+            return 0
+        if state.get("key") != self._kept.key:
+            return 0
+        self._bare.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        if self._accelerator.scaler is not None:
+            self._accelerator.scaler.load_state_dict(state["scaler"])
+        return int(state["step"])
+
+    def save(self, step: int) -> None:
+        """Keep the state before a step."""
+        self._saved = time.monotonic()
+        if self._kept is None or self.rank:
+            return
+        scaler = self._accelerator.scaler
+        state = {
+            "key": self._kept.key,
+            "step": step,
+            "model": self._bare.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "scaler": {} if scaler is None else scaler.state_dict(),
+        }
+        with atomic(self._kept.checkpoint) as scratch:
+            torch.save(state, scratch)
+
+    @contextlib.contextmanager
+    def scalars(self, first: int) -> Any:
+        """What to call with a step and its values; those of an earlier process from ``first`` on are void."""
+        if self._kept is None or self._kept.scalars is None or self.rank:
+            yield lambda step, values: None
+            return
+        from tensorboardX import SummaryWriter
+
+        with SummaryWriter(str(self._kept.scalars), purge_step=first) as writer:
+
+            def write(step: int, values: dict[str, float]) -> None:
+                for name, value in values.items():
+                    writer.add_scalar(name, value, step)
+
+            yield write
+
+    def finish(self) -> None:
+        """Leave the bare model in eval mode, and no checkpoint."""
+        self._accelerator.wait_for_everyone()
+        self._accelerator.unwrap_model(self._model, keep_fp32_wrapper=False)
+        if self._kept is not None and self.rank == 0:
+            self._kept.checkpoint.unlink(missing_ok=True)
+        self._bare.eval()
 
 
-def _shape(step: int, steps: int, recipe: Recipe) -> float:
-    """The share of the largest learning rate at a step, given the steps of an epoch."""
-    if recipe.schedule == "constant":
-        return 1.0
-    if recipe.schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * (step // steps) / recipe.epochs))
-    total = steps * recipe.epochs
-    warm_up = max(1, round(total * WARM_UP))
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, total - warm_up)))
-
-
-def _groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Matrices and vectors apart, and blocks too where their learning rates differ."""
-    if recipe.layer_decay < 1:
-        decays = {"weight_decay": recipe.weight_decay, "layer_decay": recipe.layer_decay}
-        groups: list[dict[str, Any]] = param_groups_layer_decay(model, **decays)
-        return [
-            {"params": g["params"], "weight_decay": g["weight_decay"], "lr": recipe.lr * g["lr_scale"]}
-            for g in groups
-        ]
-    trained = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-def _resume(checkpoint: Path | None, key: str, model: nn.Module, optimizer: Any, schedule: Any) -> int:
-    """Load the state that a killed run left, if it is of this very run; the epoch to go on with."""
-    if checkpoint is None or not checkpoint.exists():
-        return 0
-    try:
-        state = torch.load(checkpoint, map_location=device(), weights_only=True)
-    except (EOFError, RuntimeError, ValueError, KeyError):
-        return 0
-    if state.get("key") != key:
-        return 0
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
-    return int(state["epoch"])
-
-
-def _save(path: Path, state: dict[str, Any]) -> None:
-    with atomic(path) as scratch:
-        torch.save(state, scratch)
+def bare(model: nn.Module) -> nn.Module:
+    """The model itself, where it is wrapped for several processes."""
+    inner = getattr(model, "module", None)
+    return inner if isinstance(model, nn.parallel.DistributedDataParallel) and inner is not None else model

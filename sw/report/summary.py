@@ -62,6 +62,7 @@ def summarize(run: RunDir) -> dict[str, Any]:
             _site(run, site, functions[site], units[site], checks[site], costs[site]) for site in functions
         ],
         "kept": manifest["kept"],
+        "site_costs": read_json(run.site_costs),
         "total": synth["total"],
     }
 
@@ -163,6 +164,7 @@ def show(summary: dict[str, Any], synth: dict[str, Any], console: Console) -> No
             ACCURACIES.get(which, which), f"{100 * a['mean']:.2f} %", f"{100 * a['std']:.2f}", str(a["n"])
         )
     console.print(accuracy)
+    console.print(_dearest_sites(summary["site_costs"]))
     console.print(_function_table(summary))
     for line in _remarks(summary):
         console.print(line)
@@ -192,6 +194,17 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _dearest_sites(costs: dict[str, Any], shown: int = 3) -> str:
+    """Which LayerNorms, kept alone, would bring most right after the swap."""
+    swapped = costs["swapped"]["kl"]
+    left = sorted((kept["kl"], site) for site, kept in costs["kept"].items())[:shown]
+    named = ", ".join(f"{site} {kl:.4f}" for kl, site in left)
+    return (
+        f"KL divergence from the original right after the swap, {costs['images']} calibration images: "
+        f"{swapped:.4f}; with one LayerNorm kept: {named} (all: site_costs in summary.json)"
+    )
+
+
 def _function_table(summary: dict[str, Any]) -> Table:
     table = _table("functions, R² of the integer map on held-out pairs", ["site", "function"], [])
     for heading in ("formats", "R²", "of ceiling", "mismatches"):
@@ -215,7 +228,7 @@ def _report(run: RunDir) -> None:
 
 def _inputs(run: RunDir) -> list[Path]:
     accuracies = [path for which in ACCURACIES for path in _accuracy_files(run, which)]
-    files = [run.functions, run.captures, run.capture_stats, run.manifest]
+    files = [run.functions, run.captures, run.capture_stats, run.manifest, run.site_costs]
     return [*accuracies, *files, run.sim / "summary.json", run.synth / "synth.json"]
 
 
