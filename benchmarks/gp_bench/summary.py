@@ -11,7 +11,6 @@ from benchmarks.gp_bench.figures import (
     RATIOS,
     ROUND_TO,
     TIME_RATIO,
-    Mean,
     best,
     first_time,
     median,
@@ -213,11 +212,14 @@ def scale(seconds: Sequence[float]) -> dict[str, float]:
 def checks(body: dict[str, Any], plan: Plan) -> list[tuple[str, str, bool | None]]:
     """The issue's claims that this benchmark decides: the claim, what was measured, whether it holds."""
     rows: list[tuple[str, str, bool | None]] = []
-    for group, means in body["means"].items():
-        own: Mean = means[OURS, ""]
-        rows.append((f"{group}: mean ratio at least 0.995", f"{own.ratio:.4f}", own.ratio >= 0.995))
+    means = {group: found[OURS, ""] for group, found in body["means"].items()}
+    everywhere = over_sites(body["worths"][OURS, ""])
+    harder = " (harder than asked)" if len(means) > 1 else ""
+    for name, own, note in (("all sites", everywhere, ""), *((g, m, harder) for g, m in means.items())):
+        claim = f"{name}: mean ratio at least 0.995{note}"
+        rows.append((claim, f"{own.ratio:.4f}", own.ratio >= 0.995))
         worst = f"{own.worst:.4f} ({own.worst_site})"
-        rows.append((f"{group}: ratio at least 0.98 at every site", worst, own.worst >= 0.98))
+        rows.append((f"{name}: ratio at least 0.98 at every site{note}", worst, own.worst >= 0.98))
     for group, routes in body.get("against_pyoperon", {}).items():
         for route, got in routes.items():
             text = f"{got['difference']:+.4f} at {got['ours_lut6']:.1f} against {got['lut6']:.1f} LUT6"
