@@ -154,7 +154,7 @@ class AlignConfig:
     closed form; ``readers``, the layers that read the sites, too."""
     trained: str = "all"
     """``all`` parameters, or the sites' ``affine`` alone."""
-    lr: float = 5e-4
+    lr: float = 2e-4
     schedule: str = "warm"
     """Of the learning rate: ``constant``; ``cosine``, stepped once an epoch down to 0; ``warm``, risen in the
     first steps, then a cosine stepped at every one."""
