@@ -7,14 +7,16 @@ with one scale per tensor.
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sw.ir.formats import FixedFormat
+from sw.ir.formats import FixedFormat, IntArray
 
 with warnings.catch_warnings():  # about optional kernels and a missing CUDA, as it is imported
     warnings.simplefilter("ignore")
@@ -110,6 +112,29 @@ def calibrate(model: nn.Module, run_all: Callable[[nn.Module], None]) -> None:
     with torch.no_grad(), calibration_mode(model):
         run_all(model)
     model.eval()
+
+
+def weight_codes(layer: nn.Module) -> tuple[IntArray, IntArray]:
+    """Integer weights of a quantized layer, and how many bits of them lie after the binary point.
+
+    Returns:
+        Codes, int64, (out, in), a convolution's kernels laid out flat; bits, int64, (out,).
+    """
+    assert isinstance(layer, (QuantLinear, QuantConv2d)), type(layer)
+    with torch.no_grad():
+        weight = layer.quant_weight()
+        codes, step = weight.int().flatten(1), weight.scale.flatten().double()
+    frac = torch.round(-torch.log2(step)).expand(len(codes))
+    return codes.cpu().numpy().astype(np.int64), frac.cpu().numpy().astype(np.int64)
+
+
+def input_format(layer: nn.Module) -> FixedFormat | None:
+    """The format to which a quantized layer rounds its input; None: it takes codes as they are."""
+    assert isinstance(layer, (QuantLinear, QuantConv2d)), type(layer)
+    quantizer = layer.input_quant
+    if not quantizer.is_quant_enabled:
+        return None
+    return FixedFormat(int(quantizer.bit_width()), -round(math.log2(quantizer.scale().item())))
 
 
 def quantize_real(values: Tensor, form: FixedFormat) -> Tensor:
