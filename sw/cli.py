@@ -25,6 +25,7 @@ STAGES: dict[str, str] = {
     "evolve": "gp.evolve",
     "align": "sw.model.align",
     "quantize": "sw.model.quantize",
+    "export": "sw.model.export",
     "hdl": "hw.emit",
     "verify": "sim_tb.verify",
     "synth": "hw.synth",
@@ -144,9 +145,9 @@ def _one_stage(args: argparse.Namespace) -> int:
 
 
 def _before(name: str) -> list[str]:
-    """The stages that a stage builds on; synthesis needs no simulation."""
+    """The stages that a stage builds on; nothing needs an export, and synthesis no simulation."""
     earlier = list(STAGES)[: list(STAGES).index(name)]
-    return [e for e in earlier if not (name == "synth" and e == "verify")]
+    return [e for e in earlier if e != "export" and not (name == "synth" and e == "verify")]
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -143,6 +143,11 @@ class RunDir:
         return self.hdl / "manifest.json"
 
     @property
+    def export(self) -> Path:
+        """The model for other programs: ONNX, JSON and safetensors."""
+        return self.root / "export"
+
+    @property
     def sim(self) -> Path:
         return self.root / "sim"
 

@@ -198,6 +198,16 @@ class ComputeConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ExportConfig:
+    """The model for other programs."""
+
+    images: int = 256
+    """Test images on which onnxruntime is compared with PyTorch."""
+    outputs: str = "logits"
+    """What the ONNX file of an integer-only model gives out: ``logits``, or ``all`` tensors."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class VerifyConfig:
     """Simulation of the generated Verilog."""
 
@@ -235,6 +245,7 @@ class RunConfig:
     evolve: EvolveConfig = EvolveConfig()
     align: AlignConfig = AlignConfig()
     quantize: QuantizeConfig = QuantizeConfig()
+    export: ExportConfig = ExportConfig()
     compute: ComputeConfig = ComputeConfig()
     verify: VerifyConfig = VerifyConfig()
     synth: SynthConfig = SynthConfig()

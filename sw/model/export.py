@@ -1,0 +1,196 @@
+"""Stage ``export``: the quantized model as ONNX, JSON and safetensors, checked with onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from torch import Tensor, nn
+
+from sw.ir.errors import InputError, VerificationError
+from sw.model.data import Images, limit_to, load_splits
+from sw.model.evaluate import logits, report_accuracy
+from sw.model.integer import mixed
+from sw.model.integer.build import build_graph
+from sw.model.integer.covered import UncoveredError
+from sw.model.integer.graph import Graph
+from sw.model.integer.interpret import IntegerModel
+from sw.model.integer.onnx_file import to_onnx
+from sw.model.integer.onnx_run import compare, computed, open_session, outputs_of
+from sw.model.messages import first_line
+from sw.model.original import load_original
+from sw.model.quantize import load_quantized
+from sw.model.runtime import device
+from sw.run_dir import RunDir, atomic, keep_only, read_json, write_json
+from sw.stage import Stage
+
+ONNX, JSON, ARRAYS = "model.onnx", "model.json", "model.safetensors"
+
+
+def load_graph(run: RunDir) -> Graph:
+    """The integer graph that the stage left.
+
+    Raises:
+        InputError: It left none, or the arrays are not the graph's.
+    """
+    path = run.export / JSON
+    body = read_json(path)
+    if "graph" not in body:
+        raise InputError(f"'{path}' must hold an integer graph, and is of kind '{body['kind']}'")
+    return Graph.from_json(body["graph"], load_file(run.export / ARRAYS))
+
+
+def _export(run: RunDir) -> None:
+    config = run.config
+    splits = load_splits(config.data, load_original(run))
+    model = load_quantized(run)
+    limit = limit_to(splits.calibration, config.quantize.calibration_images, "export")
+    try:
+        graph = build_graph(model, splits.calibration, limit)
+    except UncoveredError as reason:
+        print(f"no integer-only form: {reason}; all but units and layers stays in floating point", flush=True)
+        body = _export_mixed(run, model, splits.test) | {"reason": str(reason)}
+    else:
+        body = _export_integer(run, graph, model, splits.test)
+    write_json(run.export / JSON, body)
+    keep_only(run.export, [run.export / JSON, *(run.root / name for name in body["files"])])
+
+
+def _export_integer(run: RunDir, graph: Graph, model: nn.Module, test: Images) -> dict[str, Any]:
+    path = run.export / ONNX
+    further = computed(graph) if run.config.export.outputs == "all" else ()
+    with atomic(path) as scratch:
+        scratch.write_bytes(to_onnx(graph, further).SerializeToString())
+    _save_arrays(run, graph.arrays())
+    checked = compare(graph, path, test, run.config.export.images)
+    if checked["different"]:
+        raise VerificationError(
+            f"codes of '{next(iter(checked['different']))}' must be equal in PyTorch and onnxruntime, "
+            f"and {sum(checked['different'].values())} of {checked['codes']} are not"
+        )
+    print(
+        f"onnxruntime and PyTorch agree on {checked['codes']} codes of {checked['tensors']} tensors, "
+        f"{checked['sites']} sites and {checked['accumulators']} accumulators among them, "
+        f"on {checked['images']} images"
+    )
+    integer = IntegerModel(graph)
+    share = report_accuracy(run, "integer", integer, test)
+    files = [run.export / ONNX, run.export / ARRAYS, run.accuracy("integer"), run.predictions("integer")]
+    return {
+        "kind": "integer",
+        "files": [str(file.relative_to(run.root)) for file in files],
+        "checked": checked,
+        "accuracy": share,
+        "quantized": _against_quantized(run, integer, model, test),
+        "graph": graph.to_json(),
+    }
+
+
+def _against_quantized(run: RunDir, integer: nn.Module, model: nn.Module, test: Images) -> dict[str, Any]:
+    """How far the integer-only model is from the quantized one, whose attention and sums are real numbers."""
+    difference = 0.0
+    with torch.no_grad():
+        for batch, _ in test.batches(limit=run.config.export.images):
+            images = batch.to(device())
+            difference = max(difference, float((integer(images) - logits(model, images)).abs().max()))
+    ours, theirs = (_predicted(run.predictions(stage)) for stage in ("integer", "quantized"))
+    agreement = float(np.mean(ours == theirs))
+    accuracy = read_json(run.accuracy("quantized"))["accuracy"]
+    print(f"quantized model: {100 * accuracy:.2f} %, same class in {100 * agreement:.2f} % of images")
+    return {"accuracy": accuracy, "top1_agreement": agreement, "largest_logit_difference": difference}
+
+
+def _predicted(path: Path) -> Any:
+    with np.load(path) as stored:
+        return stored["predicted"]
+
+
+def _export_mixed(run: RunDir, model: nn.Module, test: Images) -> dict[str, Any]:
+    described, arrays = mixed.describe_model(model)
+    _save_arrays(run, arrays)
+    steps, limit = mixed.output_steps(model), run.config.export.images
+    expected = _pass_through(mixed.WithSites(model, steps), test, limit)
+    mixed.replace_layers(model)
+    body = {"kind": "mixed", "files": [f"export/{ARRAYS}"], **described}
+    images, _ = next(test.batches(limit=2))
+    try:
+        with atomic(run.export / ONNX) as scratch:
+            mixed.write_onnx(scratch, mixed.WithSites(model, steps), images)
+    except Exception as error:  # a tracer meets any code of any model, and may raise anything
+        print(f"no ONNX file: torch cannot export this model ({first_line(error)})", flush=True)
+        return body
+    checked = _check_mixed(run, test, expected, steps)
+    return body | {"files": [f"export/{ONNX}", *body["files"]], "checked": checked}
+
+
+def _pass_through(model: mixed.WithSites, images: Images, limit: int) -> dict[str, Tensor]:
+    """Logits and outputs of all sites, on the CPU, batches joined."""
+    parts = []
+    with torch.no_grad():
+        for batch, _ in images.batches(limit=limit):
+            parts.append([output.cpu() for output in model(batch.to(device()))])
+    joined = (torch.cat(same) for same in zip(*parts, strict=True))
+    return dict(zip(("logits", *model.sites), joined, strict=True))
+
+
+def _check_mixed(
+    run: RunDir, test: Images, expected: Mapping[str, Tensor], steps: Mapping[str, float]
+) -> dict[str, Any]:
+    """How onnxruntime differs from PyTorch, where sums in floating point may round otherwise."""
+    session = open_session(run.export / ONNX)
+    found: dict[str, list[Any]] = {name: [] for name in expected}
+    for batch, _ in test.batches(limit=run.config.export.images):
+        for name, values in outputs_of(session, batch, np.float32).items():
+            found[name].append(values)
+    differences = {
+        name: float(np.abs(np.concatenate(found[name]) - values.numpy()).max())
+        for name, values in expected.items()
+    }
+    in_lsb = {name: differences[name] / step for name, step in steps.items()}
+    classes = np.concatenate(found["logits"]).argmax(1), expected["logits"].numpy().argmax(1)
+    agreement = float(np.mean(classes[0] == classes[1]))
+    largest = max(in_lsb.values(), default=0.0)
+    print(
+        f"onnxruntime and PyTorch: same class in {100 * agreement:.2f} % of {len(classes[0])} images, "
+        f"outputs of sites at most {largest:g} LSB apart"
+    )
+    return {
+        "images": len(classes[0]),
+        "top1_agreement": agreement,
+        "largest_logit_difference": differences["logits"],
+        "largest_difference_lsb": largest,
+        "sites_lsb": in_lsb,
+    }
+
+
+def _save_arrays(run: RunDir, arrays: Mapping[str, Any]) -> None:
+    with atomic(run.export / ARRAYS) as scratch:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, scratch)
+
+
+def _inputs(run: RunDir) -> list[Path]:
+    first = [run.original, run.capture_stats, run.functions, run.realigned, run.quantized]
+    programs = [run.program(site) for site in run.read_functions()] if run.functions.exists() else []
+    return [*first, run.accuracy("quantized"), run.predictions("quantized"), *programs]
+
+
+def _outputs(run: RunDir) -> list[Path]:
+    path = run.export / JSON
+    return [path, *(run.root / name for name in read_json(path)["files"])] if path.exists() else [path]
+
+
+STAGE = Stage(
+    name="export",
+    help="ONNX, JSON and safetensors of the integer model, checked with onnxruntime",
+    sections=("model", "data", "align", "quantize", "export"),
+    inputs=_inputs,
+    outputs=_outputs,
+    body=_export,
+)
+
+if __name__ == "__main__":
+    raise SystemExit(STAGE.main())
