@@ -37,7 +37,7 @@ TESTS = 7
 """Times that a run looks at all test images."""
 PLAIN = "clip(0.5*x, -3.96875, 3.96875)"
 """In place of evolved functions while models are trained: it costs a step what they do."""
-NAMES = ("train", "capture", "align", "test", "quantize", "evolve", "hdl", "verify", "synth")
+NAMES = ("train", "capture", "align", "test", "quantize", "export", "evolve", "hdl", "verify", "synth")
 
 StageOf = Callable[[str], Stage]
 
@@ -103,6 +103,7 @@ class _Small:
             evolve=change(config.evolve, seeds=1, jobs=1, scheduler="", budget_s=0.0),
             quantize=change(config.quantize, calibration_images=batch),
             compute=change(config.compute, accumulate=1, tensorboard=False),
+            export=change(config.export, images=min(config.export.images, batch), accuracy=False),
             verify=change(config.verify, replay_images=1),
             synth=change(config.synth, pnr_seeds=1, jobs=1),
         )
@@ -143,6 +144,8 @@ def _measured(
         if name == "align":
             tested = _test_seconds(alone)
             yield "test", tested, tested * TESTS * images[1] / batch
+    exported = _seconds(stage("export"), alone)
+    yield "export", exported, exported * config.export.images / alone.config.export.images
     yield from _of_few_sites(small, config, stage, sites)
 
 

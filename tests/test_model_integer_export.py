@@ -215,6 +215,17 @@ def test_all_tensors_can_be_outputs_of_the_file(digits, tmp_path):
     assert read_json(run_dir.export / "model.json")["checked"]["images"] == 8
 
 
+def test_the_test_split_can_be_left_out(digits, tmp_path):
+    few = copy_of(digits, tmp_path, export={"images": 16, "accuracy": False})
+    few.accuracy("integer").unlink()
+    assert export.STAGE.run(few)
+    body = read_json(few.export / "model.json")
+    assert body["accuracy"] is None
+    assert 0 < body["quantized"]["top1_agreement"] <= 1
+    assert body["checked"]["images"] == 16
+    assert not few.accuracy("integer").exists()
+
+
 def test_codes_that_differ_are_an_error(digits, tmp_path, monkeypatch):
     found = {"images": 1, "tensors": 2, "sites": 1, "accumulators": 1, "codes": 9, "different": {"norm": 3}}
     monkeypatch.setattr(export, "compare", lambda *_: found)

@@ -203,6 +203,8 @@ class ExportConfig:
 
     images: int = 256
     """Test images on which onnxruntime is compared with PyTorch."""
+    accuracy: bool = True
+    """Whether the integer-only model classifies all test images, too, which takes long for large models."""
     outputs: str = "logits"
     """What the ONNX file of an integer-only model gives out: ``logits``, or ``all`` tensors."""
 
