@@ -90,7 +90,7 @@ def test_missing_checkpoint_wrong(from_checkpoint):
 
 def test_training_does_not_go_on_from_another_checkpoint(from_checkpoint, monkeypatch):
     keys = []
-    monkeypatch.setattr(original, "fit", lambda *_, key, **__: keys.append(key))
+    monkeypatch.setattr(original, "fit", lambda *_, kept, **__: keys.append(kept.key))
     run = RunDir.create(dataclasses.replace(from_checkpoint.config, train=TrainConfig(epochs=1)))
     STAGE.run(run)
     save_weights(Path(run.config.model.checkpoint), timm.create_model("vit_tiny_patch16_224", **TINY))
