@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from amaranth.back import verilog
+from amaranth.lib import wiring
 
 from hw import top
 from hw.fusesoc_core import core_id, core_text
@@ -69,8 +70,7 @@ def emit_unit(
         InputError: The name is no Verilog identifier, the folder cannot be written, or ``lanes``, the
             clock or the latency is out of range.
     """
-    if not (name and name.isascii() and f"_{name}".isidentifier()):
-        raise InputError(f"name of a unit must be letters, digits and underscores, not {name!r}")
+    check_name(name)
     check_lanes(lanes)
     program, schedule = pipelined(program, pipelining)
     make_folder(folder)
@@ -98,8 +98,21 @@ def emit_unit(
     return body
 
 
-def unit_verilog(unit: Unit, module: str) -> str:
-    """Verilog of a unit with the ports ``clk rst s_axis_* m_axis_*``; the same text for the same unit."""
+def check_name(name: str) -> None:
+    """Let through only what can be part of a Verilog identifier.
+
+    Raises:
+        InputError: It cannot.
+    """
+    if not (name and name.isascii() and f"_{name}".isidentifier()):
+        raise InputError(f"name of a unit must be letters, digits and underscores, not {name!r}")
+
+
+def unit_verilog(unit: wiring.Component, module: str) -> str:
+    """Verilog of a component with streams ``i`` and ``o``, as ``clk rst s_axis_* m_axis_*``.
+
+    The same component gives the same text.
+    """
     ports: dict[str, Any] = {}
     for prefix, stream in (("s_axis", unit.i), ("m_axis", unit.o)):
         ports |= {f"{prefix}_{port}": (getattr(stream, port), None) for port in PORTS}

@@ -118,6 +118,7 @@ def fmax_mhz(
     seeds: int,
     cache: Path,
     family: str = "ecp5",
+    hard_blocks: bool = False,
 ) -> dict[str, Any]:
     """Clock that place and route reaches, register to register.
 
@@ -132,6 +133,7 @@ def fmax_mhz(
         seeds: How many seeds, 1, 2, ...; the median counts.
         cache: As for ``resources``.
         family: A key of ``DEVICES``.
+        hard_blocks: As for ``resources``; the device must have them.
 
     Returns:
         ``{"median", "seeds": [MHz, ...], "target"}``.
@@ -142,7 +144,8 @@ def fmax_mhz(
     tool, device = DEVICES[family]
     yosys, nextpnr = YOSYS.require(), tool.require()
     text = verilog + _registered(top, buses)
-    script = f"read_verilog unit.v\n{luts_only(family)} -top registered\nwrite_json unit.json\n"
+    flow = FLOWS[family] if hard_blocks else luts_only(family)
+    script = f"read_verilog unit.v\n{flow} -top registered\nwrite_json unit.json\n"
     arguments = (*device, "--freq", f"{target_mhz:g}", "--json", "unit.json")
 
     def compute() -> dict[str, Any]:

@@ -12,9 +12,11 @@ _MODULE_NAME = "DECLFILENAME"
 """Modules are called ``normforge_<name>``, files ``<name>.v``."""
 
 _GENERATED = (
+    "CASEINCOMPLETE",  # every register keeps its value where a case says nothing of it
     "PROCASSINIT",  # registers have a start value beside their reset
     "UNUSEDSIGNAL",  # Yosys keeps every named wire
     "WIDTHEXPAND",  # Verilog extends operands by itself, as Amaranth expects
+    "WIDTHTRUNC",  # "!" is how it compares with 0
 )
 """What Verilator says about every Verilog that Yosys wrote."""
 
