@@ -126,6 +126,14 @@ def test_mixed_precision_learns_and_keeps_float32_weights(tmp_path):
     assert (output.argmax(1) == x.labels).float().mean() > 0.85
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has fp16")
+def test_half_precision_without_a_gpu_is_said_to_be_float32(tmp_path, capsys):
+    plain = train(net(), tmp_path)
+    assert equal(plain, train(net(), tmp_path, compute=ComputeConfig(precision="fp16")))
+    said = "compute.precision fp16 needs a GPU; this training takes fp32\n"
+    assert capsys.readouterr().out == said
+
+
 def test_scalars_of_every_step_reach_tensorboard(tmp_path):
     model, recipe = net(), Recipe(epochs=2, lr=0.02)
     kept = Keeping(checkpoint=tmp_path / "c.ckpt", scalars=tmp_path / "scalars")

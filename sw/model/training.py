@@ -25,8 +25,6 @@ from sw.terminal import progress
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """(model, images, labels) -> scalar loss, a mean over the images."""
 CLIP_NORM = 1.0
-_PRECISIONS = {"fp32": "no"}
-"""What accelerate calls a precision, where its name is another one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +115,7 @@ class _Training:
     ) -> None:
         AcceleratorState._reset_state()  # an earlier training may have had another precision
         self._accelerator = Accelerator(
-            mixed_precision=_PRECISIONS.get(compute.precision, compute.precision),
+            mixed_precision=_precision(compute.precision),
             cpu=device().type == "cpu",
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
@@ -221,6 +219,14 @@ class _Training:
         if self._kept is not None and self.rank == 0:
             self._kept.checkpoint.unlink(missing_ok=True)
         self._bare.eval()
+
+
+def _precision(wanted: str) -> str:
+    """What accelerate calls a precision; fp16 is for GPUs alone, and a line says so elsewhere."""
+    if wanted == "fp16" and device().type == "cpu":
+        print("compute.precision fp16 needs a GPU; this training takes fp32", flush=True)
+        return "no"
+    return {"fp32": "no"}.get(wanted, wanted)
 
 
 def bare(model: nn.Module) -> nn.Module:
