@@ -198,6 +198,21 @@ def test_first_few_of_a_folder_hold_every_class(vit, folder):
     assert torch.equal(labels, again)
 
 
+@pytest.mark.parametrize("policy", ["nonsense", "rand-q7"])
+def test_unknown_augmentation_wrong(vit, folder, policy):
+    config = DataConfig(dataset="imagefolder", root=str(folder), calibration_images=4, augment=policy)
+    message = rf"^data.augment must be a policy of timm's, such as rand-m9-mstd0.5-inc1, not '{policy}'$"
+    with pytest.raises(InputError, match=message):
+        load_splits(config, vit)
+
+
+def test_published_augmentation_is_timms(vit, folder):
+    options = {"augment": "rand-m9-mstd0.5-inc1", "erase": 0.25}
+    config = DataConfig(dataset="imagefolder", root=str(folder), calibration_images=4, **options)
+    steps = [type(step).__name__ for step in load_splits(config, vit).train.augmented.transform.transforms]
+    assert {"RandAugment", "RandomErasing"} < set(steps)
+
+
 def test_missing_folder_wrong(vit, tmp_path):
     config = DataConfig(dataset="imagefolder", root=str(tmp_path / "nowhere"))
     with pytest.raises(

@@ -226,7 +226,7 @@ def _precision(wanted: str) -> str:
     if wanted == "fp16" and device().type == "cpu":
         print("compute.precision fp16 needs a GPU; this training takes fp32", flush=True)
         return "no"
-    return {"fp32": "no"}.get(wanted, wanted)
+    return "no" if wanted == "fp32" else wanted
 
 
 def bare(model: nn.Module) -> nn.Module:
