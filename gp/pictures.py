@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 
 from gp.pairs import load_pairs
@@ -42,7 +43,7 @@ def draw_sites(run: RunDir, pairs: Path, path: Path) -> None:
     figure = Figure(figsize=(4.2 * COLUMNS, 3.0 * rows), layout="constrained", dpi=110)
     panels = figure.subplots(rows, COLUMNS, squeeze=False).flat
     for panel, (site, entry) in zip(panels, functions.items(), strict=False):
-        _density(panel, run, pairs, site, entry)
+        draw_pairs(panel, run, pairs, site, entry)
         ratio = 100 * entry["ratio"]
         panel.set_title(f"{site}: {entry['price_lut6']:.0f} LUT6, {ratio:.1f} % of the ceiling", fontsize=9)
     for panel in list(figure.axes)[len(functions) :]:
@@ -55,24 +56,32 @@ def draw_site(run: RunDir, pairs: Path, site: str, entry: Entry, path: Path) -> 
     """Two panels: a site's pairs with its function and DyT; its front, distance from the ceiling by LUTs."""
     figure = Figure(figsize=(11.0, 4.2), layout="constrained", dpi=110)
     left, right = figure.subplots(1, 2)
-    _density(left, run, pairs, site, entry, show_dyt=True)
+    draw_pairs(left, run, pairs, site, entry, show_dyt=True)
     text = str(entry["expression"])
     left.set_title(f"{site}: {text[:70]}{' ...' if len(text) > 70 else ''}", fontsize=8)
     left.set(xlabel="x", ylabel="y")
     left.legend(loc="upper left", fontsize=8, framealpha=0.9)
-    _front(right, entry)
+    draw_front(right, entry)
     _save(figure, path)
 
 
-def _density(
-    panel: Axes, run: RunDir, pairs: Path, site: str, entry: Entry, *, show_dyt: bool = False
+def draw_pairs(
+    panel: Axes,
+    run: RunDir,
+    pairs: Path,
+    site: str,
+    entry: Entry,
+    *,
+    show_dyt: bool = False,
+    cmap: Colormap | str = "Greys",
 ) -> None:
+    """Density of (x, y), mean of y at x, and scale * f(x) + offset of the integer program."""
     x, y, _ = load_pairs(pairs, site)
     thinned = slice(None, None, max(1, len(x) // _MOST_PAIRS))
     x, y = x[thinned].astype(np.float64), y[thinned].astype(np.float64)
     reach_x, reach_y = np.quantile(np.abs(x), _SHOWN) or 1.0, np.quantile(np.abs(y), _SHOWN) or 1.0
     extent = (-reach_x, reach_x, -reach_y, reach_y)
-    panel.hexbin(x, y, gridsize=70, bins="log", extent=extent, cmap="Greys", linewidths=0.1)
+    panel.hexbin(x, y, gridsize=70, bins="log", extent=extent, cmap=cmap, linewidths=0.1, rasterized=True)
     panel.plot(*_conditional_mean(x, y), color="tab:orange", lw=2, label="mean of y at x")
     grid = np.linspace(-reach_x, reach_x, 400)
     if show_dyt:
@@ -89,7 +98,7 @@ def _density(
     panel.tick_params(labelsize=7)
 
 
-def _front(panel: Axes, entry: Entry) -> None:
+def draw_front(panel: Axes, entry: Entry) -> None:
     """The front and the baselines that have hardware: LUT6 against 1 - R^2 / ceiling, on log axes."""
 
     def gap(item: Entry) -> float:

@@ -226,7 +226,11 @@ def form_json(form: Fitted) -> dict[str, Any]:
 
 
 def describe_form(task: Task, split: Split, form: Fitted) -> dict[str, Any]:
-    """A fitted known form: in float64, and the most accurate hardware of it, on all bits of x."""
+    """A fitted known form: in float64, and the most accurate hardware of it, on all bits of x.
+
+    ``fixed`` is the function that this hardware computes: the form with its outer affine as the output's
+    format has it.
+    """
     lowering = task.lowering(split, affine="none" if form.name == "dyt" else None)
     lowering.offer_whole([form.expr])
     body = form_json(form)
@@ -235,6 +239,7 @@ def describe_form(task: Task, split: Split, form: Fitted) -> dict[str, Any]:
         return body
     best = min(front, key=lambda p: (p.error, p.price))
     return body | {
+        "fixed": str(best.expr),
         "price_lut6": best.realization.lut6,
         "realization": best.realization.kind,
         "r2_fixed": _r2_fixed(task, split, best),

@@ -29,6 +29,7 @@ STAGES: dict[str, str] = {
     "hdl": "hw.emit",
     "verify": "sim_tb.verify",
     "synth": "hw.synth",
+    "rivals": "hw.rivals",
     "report": "sw.report.summary",
 }
 """Every stage's module, in the order of a run. A module is imported when its stage is."""
@@ -84,6 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     compiling = commands.add_parser("compile", help=hw.command.DESCRIPTION)
     hw.command.add_arguments(compiling)
     compiling.set_defaults(action=hw.command.compile_unit)
+    comparing = commands.add_parser("compare", help="two finished runs next to each other")
+    comparing.add_argument("runs", nargs=2, metavar="RUN", type=Path, help="folder of a finished run")
+    comparing.add_argument("-o", dest="page", metavar="FILE.html", type=Path, help="write a page, too")
+    comparing.set_defaults(action=_compare, debug=False)
     doctor = commands.add_parser("doctor", help="what is installed, what is missing, and how to get it")
     doctor.set_defaults(action=_doctor, debug=False)
     return parser
@@ -147,7 +152,7 @@ def _one_stage(args: argparse.Namespace) -> int:
 def _before(name: str) -> list[str]:
     """The stages that a stage builds on; nothing needs an export, and synthesis no simulation."""
     earlier = list(STAGES)[: list(STAGES).index(name)]
-    return [e for e in earlier if e != "export" and not (name == "synth" and e == "verify")]
+    return [e for e in earlier if e != "export" and not (name in ("synth", "rivals") and e == "verify")]
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -162,6 +167,13 @@ def _run(args: argparse.Namespace) -> int:
         _further_seeds(run, args.seeds, force=args.force)
         _run_until(args.until, run, force=args.force)
     return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from sw.report.compare import print_comparison
+
+    first, second = args.runs
+    return print_comparison(first, second, args.page)
 
 
 def _doctor(args: argparse.Namespace) -> int:

@@ -156,6 +156,11 @@ class RunDir:
         return self.root / "synth"
 
     @property
+    def rivals(self) -> Path:
+        """What LayerNorm, RMSNorm, DyT, Derf and a bare requantizer cost where the dearest unit stands."""
+        return self.synth / "rivals.json"
+
+    @property
     def report(self) -> Path:
         return self.root / "report"
 

