@@ -37,7 +37,19 @@ TESTS = 7
 """Times that a run looks at all test images."""
 PLAIN = "clip(0.5*x, -3.96875, 3.96875)"
 """In place of evolved functions while models are trained: it costs a step what they do."""
-NAMES = ("train", "capture", "align", "test", "quantize", "export", "evolve", "hdl", "verify", "synth")
+NAMES = (
+    "train",
+    "capture",
+    "align",
+    "test",
+    "quantize",
+    "export",
+    "evolve",
+    "hdl",
+    "verify",
+    "synth",
+    "rivals",
+)
 
 StageOf = Callable[[str], Stage]
 
@@ -166,6 +178,8 @@ def _of_few_sites(
     for name in ("hdl", "verify", "synth"):
         seconds = _seconds(stage(name), run)
         yield name, seconds, seconds * len(sites) / FEW
+    seconds = _seconds(stage("rivals"), run)
+    yield "rivals", seconds, seconds
 
 
 def _seconds(stage: Stage, run: RunDir) -> float:

@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sw.report.traffic import TWO_PASSES, UNFUSED
+from tests.test_report_page import check_page
+
 ROOT = Path(__file__).parents[1]
 SITES = ["blocks.0.norm1", "blocks.0.norm2", "norm"]
 
@@ -132,5 +135,52 @@ def test_report_shows_accuracy_functions_and_hardware(run):
     assert all(site["mismatches"] == 0 for site in summary["sites"])
     assert all(site["hard_blocks"] == {"dsp": 0, "bram": 0} for site in summary["sites"])
     assert (run[0] / "report/figures/sites.png").read_bytes().startswith(b"\x89PNG")
+    check_page((run[0] / "report/index.html").read_text(), summary)
     for words in ("accuracy on the test split", "R² of the integer map", "LUTs a lane", "0 of 65536", "MHz"):
         assert words in done.stdout
+
+
+def test_report_puts_the_norm_and_its_rivals_beside_the_dearest_unit(run):
+    assert make(run[0].parents[1], "report").returncode == 0
+    summary = json.loads((run[0] / "report/summary.json").read_text())
+    beside, dearest = (
+        summary["comparison"],
+        max(summary["sites"], key=lambda site: site["resources"]["xc7"]["lut_per_lane"]),
+    )
+    units = beside["units"]
+    assert list(units) == [
+        *("evolved", "DyT, fitted", "Derf, fitted", "requantizer"),
+        *("LayerNorm, small", "LayerNorm, fast", "RMSNorm, small", "RMSNorm, fast"),
+    ]
+    assert beside["site"] == dearest["site"]
+    assert beside["channels"] == 16
+    own = units["evolved"]
+    assert own["what"] == dearest["expression"]
+    assert own["luts_only"]["xc7"] == dearest["resources"]["xc7"]["top"]
+    for name, unit in units.items():
+        is_norm = "Norm" in name
+        assert (unit["row_memory_bits"] > 0) == is_norm
+        assert unit["families"]["xc7"]["dsp"] > 0 or not is_norm
+        assert unit["luts_only"]["xc7"]["dsp"] == unit["luts_only"]["xc7"]["bram"] == 0
+        assert unit["fmax_mhz"]["median"] > 50
+        rate = 16 / unit["row_cycles"]
+        assert unit["per_element_per_cycle"]["ecp5"] == unit["families"]["ecp5"]["lut"] / rate
+    assert units["requantizer"]["luts_only"]["xc7"]["lut"] <= own["luts_only"]["xc7"]["lut"]
+    assert units["LayerNorm, fast"]["elements_per_cycle"] == 1
+    assert 0 < units["DyT, fitted"]["r2_fixed"] < dearest["ceiling"] + 0.01
+
+
+def test_report_counts_the_bytes_and_cycles_of_the_networks_norms(run):
+    assert make(run[0].parents[1], "report").returncode == 0
+    summary = json.loads((run[0] / "report/summary.json").read_text())
+    tokens, channels = 5, 16  # four patches and the class token
+    elements = len(SITES) * tokens * channels
+    ways = summary["traffic"]["ways"]
+    assert ways[UNFUSED.name]["bytes"] == elements * (16 + 8) / 8
+    assert ways[TWO_PASSES.name]["bytes"] == elements * (2 * 16 + 8) / 8
+    assert summary["headline"]["traffic"] == 3 / 5
+    assert summary["traffic"]["row_bits"] == 16 * channels
+    assert summary["cycles"]["tokens"] == tokens
+    own = summary["cycles"]["units"]["evolved"]
+    assert own["image"] == own["first"] + tokens * channels
+    assert summary["cycles"]["hg_pipe"]["block_with_norm"] == 56_449

@@ -41,11 +41,9 @@ def introduction(results: Results, plan: Plan) -> str:
         "it may. These are of the smallest unit with one or two registers. *Fast* is the unit whose "
         "registers are planned for a clock 5 % over the one to be reached, for which slow operations are "
         "cut: 250 MHz up to 10 input bits and 200 MHz beyond (for ECP5; iCE40 is shown without a claim). "
-        "MHz: nextpnr, median of "
-        f"{plan.seeds} seeds, LFE5U-25F-6 and iCE40 HX8K, registers on all ports. Every netlist was "
-        "simulated after synthesis on every input code, ours for all three families, flowing and with "
-        "stalls, da4ml's for xc7, flowing; cells are as "
-        "Yosys models them."
+        f"MHz: nextpnr, median of {plan.seeds} seeds on LFE5U-25F-6, one seed on iCE40 HX8K, registers on "
+        "all ports. Every netlist was simulated after synthesis on every input code, ours for all three "
+        "families, flowing and with stalls, da4ml's for xc7, flowing; cells are as Yosys models them."
     )
 
 
