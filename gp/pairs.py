@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -70,13 +71,26 @@ def _opened(path: Path) -> Iterator[NpzFile]:
             arrays = np.load(file)
             if not isinstance(arrays, NpzFile):
                 raise InputError(f"pairs '{path}' must be an npz file, not a single array")
+            _check_size(path, arrays)
             yield arrays
     except InputError:
         raise
     except OSError as error:
         raise InputError(f"pairs '{path}' cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (MemoryError, NotImplementedError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"pairs '{path}' must be an npz file of numbers: {error}") from error
+
+
+def _check_size(path: Path, arrays: NpzFile) -> None:
+    """Before anything is unpacked: a small file may hold far more than there is room for."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    entries = [] if arrays.zip is None else arrays.zip.infolist()
+    largest = max((entry.file_size for entry in entries), default=0)
+    if largest > memory / 2:
+        raise InputError(
+            f"an array of '{path}' must fit in half of the memory, {memory / 2**31:.1f} GiB, "
+            f"not unpack to {largest / 2**30:.1f} GiB"
+        )
 
 
 def _site_names(path: Path, names: list[str]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -136,6 +137,28 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 assert read_sites(Path(sys.argv[1]))[0].num == 10_000_000
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
+
+
+def test_a_small_file_that_unpacks_to_more_than_there_is_room_for(tmp_path, monkeypatch):
+    path = tmp_path / "pairs.npz"
+    np.savez_compressed(path, s_x=np.zeros(2**17), s_y=np.zeros(2**17))
+    assert path.stat().st_size < 10_000
+    monkeypatch.setattr("gp.pairs.os.sysconf", lambda name: 1024)
+    message = r"an array of '.*pairs\.npz' must fit in half of the memory, 0\.0 GiB, not unpack to 0\.0 GiB"
+    with pytest.raises(InputError, match=message):
+        read_sites(path)
+
+
+def test_a_header_that_promises_more_than_the_file_holds(tmp_path):
+    path = tmp_path / "pairs.npz"
+    np.savez(path, s_x=GOOD, s_y=GOOD)
+    with zipfile.ZipFile(path) as stored:
+        arrays = {name: stored.read(name) for name in stored.namelist()}
+    with zipfile.ZipFile(path, "w") as stored:
+        for name, body in arrays.items():
+            stored.writestr(name, body.replace(b"(20,), }            ", b"(20000000000000,), }"))
+    with pytest.raises(InputError, match=r"pairs '.*' must be an npz file of numbers"):
+        read_sites(path)
 
 
 def test_ten_million_samples_are_read_within_twice_their_size(tmp_path):
