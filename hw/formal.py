@@ -8,6 +8,8 @@ say that every accepted beat leaves once, in order, with what its table holds fo
 - ``pipeline``: registers, in the netlist (``hw.formal_pipeline``);
 - ``table``: the logic on every code, by SAT (``hw.formal_table``), up to 16 input bits; wider units are
   simulated instead (``sim_tb``).
+
+A unit of which none failed gets ``<name>.proofs.json`` beside its Verilog (``hw.formal_results``).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from rich.table import Table
 
 from hw.emit import emit_unit, table_digest
 from hw.formal_pipeline import pipeline_problem
+from hw.formal_results import leave_results
 from hw.formal_stream import stream_problem
 from hw.formal_table import table_problem
 from hw.measure import cached
@@ -82,8 +85,7 @@ def prove(units: Sequence[tuple[Mapping[str, Any], Path]], cache: Path) -> list[
         InputError: A file of a unit cannot be read.
         ToolError: A tool is missing, too old or fails.
     """
-    tools = [tool.require().identifier for tool in (YOSYS, SBY, SMTBMC, Z3)]
-    versions = [*tools, code_digest("hw", "sw.ir")]
+    versions = [*tool_versions(), code_digest("hw", "sw.ir")]
     jobs = [(unit, folder, property) for unit, folder in units for property in PROPERTIES]
     with ThreadPoolExecutor(os.cpu_count()) as pool, progress("formal", len(jobs)) as done:
 
@@ -93,6 +95,15 @@ def prove(units: Sequence[tuple[Mapping[str, Any], Path]], cache: Path) -> list[
             return proof
 
         return list(pool.map(one, jobs))
+
+
+def tool_versions() -> list[str]:
+    """Names and versions of the tools that prove.
+
+    Raises:
+        ToolError: One is missing or too old.
+    """
+    return [tool.require().identifier for tool in (YOSYS, SBY, SMTBMC, Z3)]
 
 
 def proof_table(proofs: Sequence[Proof]) -> Table:
@@ -195,6 +206,15 @@ def _read_table(path: Path) -> IntArray:
     return table.astype(np.int64)
 
 
+def _leave(units: Sequence[tuple[Mapping[str, Any], Path]], proofs: Sequence[Proof]) -> None:
+    """Leave the results beside every unit."""
+    tools = tool_versions()
+    for number, (unit, folder) in enumerate(units):
+        of_unit = proofs[number * len(PROPERTIES) : (number + 1) * len(PROPERTIES)]
+        proved = {**unit, "table_sha256": table_digest(_read_table(folder / unit["table"]))}
+        leave_results(proved, folder, {proof.property: proof.outcome for proof in of_unit}, tools)
+
+
 def _asked_units(args: argparse.Namespace) -> list[tuple[dict[str, Any], Path]]:
     if args.units:
         return [unit for path in args.units for unit in read_units(path)]
@@ -222,7 +242,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def action() -> int:
-        proofs = prove(_asked_units(args), FOLDER / "cache")
+        units = _asked_units(args)
+        proofs = prove(units, FOLDER / "cache")
+        _leave(units, proofs)
         table_console().print(proof_table(proofs))
         check(proofs)
         return 0

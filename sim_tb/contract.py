@@ -25,6 +25,7 @@ from sw.ir.refmap import reference_map
 EXHAUSTIVE_BITS = 16
 """Widest input of which every code is checked."""
 SAMPLES = 1 << 16
+NO_TORCH = "torch is not installed"
 SHOWN = 4
 """Codes that a message spells out."""
 
@@ -43,6 +44,10 @@ class Contract:
 
     expected: Expected
     checks: list[Check] = field(default_factory=list)
+    max_ulp: int | None = None
+    """Largest distance of the stored table from the correctly rounded formula; None: sizes differ."""
+    codes_compared: int = 0
+    """Codes at which it was measured: those that the unit promises something for."""
     float_path_ties: int = 0
     float_path_differences: int = 0
 
@@ -76,14 +81,17 @@ def examine(unit: UnitFiles, program: Program | None, replay: Replay | None, *, 
     contract = Contract(Expected(codes_raw, models, *rows))
     formula_raw = reference_map(parse(unit.expression), unit.input, unit.output)
     whole = contract.check("stored_table", lambda: _table_problem(unit, table_raw, program))
-    contract.check("formula", lambda: _formula_problem(unit, table_raw, formula_raw))
+    promised_raw = unit.promised_codes()
+    contract.check("formula", lambda: _formula_problem(unit, table_raw, formula_raw, promised_raw))
+    contract.max_ulp = distance(unit, table_raw, formula_raw, promised_raw)
+    contract.codes_compared = len(promised_raw)
     if program is not None and (program.input, program.output) != (unit.input, unit.output):
         program = None  # noted by the check of the table; it has nothing to say about these codes
     if program is not None:
         models["interpreter"] = np.broadcast_to(interpret.run(program, codes_raw), codes_raw.shape).copy()
     elif whole:
         models["stored table"] = table_raw[codes_raw - unit.input.min_raw]
-    if unit.max_ulp == 0:
+    if unit.max_ulp == 0 and unit.reachable is None:
         models["rounded formula"] = formula_raw[codes_raw - unit.input.min_raw]
     _examine_pytorch(contract, unit, program)
     return contract
@@ -114,19 +122,35 @@ def _table_problem(unit: UnitFiles, table_raw: IntArray, program: Program | None
     return ""
 
 
-def _formula_problem(unit: UnitFiles, table_raw: IntArray, wanted_raw: IntArray) -> str:
+def _formula_problem(
+    unit: UnitFiles, table_raw: IntArray, wanted_raw: IntArray, promised_raw: IntArray
+) -> str:
     """The stored table against the correctly rounded formula, within the stated ``max_ulp``."""
     if len(table_raw) != len(wanted_raw):
         return f"table '{unit.table.name}' has {len(table_raw)} entries, not {len(wanted_raw)}"
-    near = np.where(np.abs(table_raw - wanted_raw) <= unit.max_ulp, wanted_raw, table_raw)
-    difference = describe_difference(unit.input.codes(), near, wanted_raw)
-    return f"more than {unit.max_ulp} ulp from '{unit.expression}': {difference}" if difference else ""
+    got_raw, wanted_raw = (map_raw[promised_raw - unit.input.min_raw] for map_raw in (table_raw, wanted_raw))
+    near = np.where(np.abs(got_raw - wanted_raw) <= unit.max_ulp, wanted_raw, got_raw)
+    difference = describe_difference(promised_raw, near, wanted_raw)
+    if not difference:
+        return ""
+    unknown = bool(unit.reachable_sha256) and unit.reachable is None
+    hint = f" (its reachable codes are wanted as '{unit.name}.reachable.npy' beside it)" if unknown else ""
+    return f"more than {unit.max_ulp} ulp from '{unit.expression}': {difference}{hint}"
+
+
+def distance(
+    unit: UnitFiles, table_raw: IntArray, formula_raw: IntArray, promised_raw: IntArray
+) -> int | None:
+    """Largest distance of a table from the correctly rounded formula in output codes; None: sizes differ."""
+    if len(table_raw) != len(formula_raw):
+        return None
+    return int(np.abs(table_raw - formula_raw)[promised_raw - unit.input.min_raw].max())
 
 
 def _examine_pytorch(contract: Contract, unit: UnitFiles, program: Program | None) -> None:
     reason = "" if program is not None else "no program beside the unit"
     if not importlib.util.find_spec("torch"):
-        reason = "torch is not installed"
+        reason = NO_TORCH
     if reason or program is None:
         contract.checks += [Check(name, "skipped", reason) for name in ("pytorch_module", "float_path")]
         return

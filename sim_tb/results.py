@@ -45,6 +45,10 @@ class UnitReport:
     """Codes at which it differs without such an excuse."""
     seconds: float
     checks: tuple[Check, ...]
+    max_ulp: int | None = None
+    """Largest distance of the stored table from the correctly rounded formula, measured."""
+    codes_compared: int = 0
+    """Codes at which it was measured."""
 
     @property
     def passed(self) -> bool:

@@ -11,13 +11,17 @@ import numpy as np
 
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat, IntArray
-from sw.run_dir import read_json
+from sw.ir.realize.reachable import reachable_codes
+from sw.run_dir import read_json, read_npy
 
 KEYS = (
     *("name", "expression", "input", "output", "lanes", "latency_cycles", "ii", "realization", "max_ulp"),
     *("table_sha256", "table", "verilog", "top"),
 )
 """What a unit's JSON must say."""
+_WORDS = ("name", "expression", "input", "output", "table_sha256", "table", "verilog", "top", "realization")
+_LEAST = {"lanes": 1, "latency_cycles": 1, "max_ulp": 0}
+_MOST = 65536
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +41,11 @@ class UnitFiles:
     table: Path
     verilog: Path
     top: str
+    realization: str = ""
+    reachable_sha256: str = ""
+    """Digest of the only input codes at which the unit promises anything; empty: at all."""
+    reachable: Path | None = None
+    """Those codes, where their file is there."""
 
     @classmethod
     def read(cls, path: Path) -> UnitFiles:
@@ -54,14 +63,12 @@ class UnitFiles:
         Raises:
             InputError: As ``read``.
         """
-        missing = [key for key in KEYS if not isinstance(entry, dict) or key not in entry]
-        if missing:
-            raise InputError(f"description of a unit in '{path}' must have the key '{missing[0]}'")
-        if entry["ii"] != 1:
-            raise InputError(f"ii of unit '{entry['name']}' in '{path}' must be 1, not {entry['ii']}")
+        _check_entry(entry, path)
+        stated = entry.get("reachable") or {}
+        reachable = path.parent / stated.get("file", f"{entry['name']}.reachable.npy")
         files = {key: path.parent / entry[key] for key in ("table", "verilog")}
         for file in files.values():
-            if not file.is_file():
+            if not _is_file(file):
                 raise InputError(f"unit '{entry['name']}' needs '{file}', which is missing")
         return cls(
             site=entry.get("site", entry["name"]),
@@ -76,6 +83,9 @@ class UnitFiles:
             table=files["table"],
             verilog=files["verilog"],
             top=entry["top"],
+            realization=entry["realization"],
+            reachable_sha256=stated.get("sha256", ""),
+            reachable=reachable if stated and _is_file(reachable) else None,
         )
 
     def read_table(self) -> IntArray:
@@ -84,15 +94,63 @@ class UnitFiles:
         Raises:
             InputError: It is no one-dimensional array of integers.
         """
-        try:
-            table = np.load(self.table, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise InputError(f"table '{self.table}' cannot be read: {error}") from error
+        table = read_npy(self.table)
         if table.ndim != 1 or table.dtype.kind not in "iu":
             raise InputError(
                 f"table '{self.table}' must be a row of integers, not {table.dtype} {table.shape}"
             )
         return table.astype(np.int64)
+
+    def promised_codes(self) -> IntArray:
+        """The codes at which the unit is to be its function: the reachable ones if it has such, else all.
+
+        Raises:
+            InputError: The file of the reachable codes holds other ones than the unit was made for.
+        """
+        if self.reachable is None:
+            return self.input.codes()
+        codes_raw = reachable_codes(read_npy(self.reachable), self.input)
+        if digest_of_table(codes_raw) != self.reachable_sha256:
+            raise InputError(
+                f"reachable codes in '{self.reachable}' must be those that unit '{self.name}' was made for, "
+                f"sha256 {self.reachable_sha256[:12]}..., not {digest_of_table(codes_raw)[:12]}..."
+            )
+        return codes_raw
+
+
+def _check_entry(entry: Any, path: Path) -> None:
+    """Refuse what is no description of a unit, before any of it names a folder or a length."""
+    missing = [key for key in KEYS if not isinstance(entry, dict) or key not in entry]
+    if missing:
+        raise InputError(f"description of a unit in '{path}' must have the key '{missing[0]}'")
+    words = {key: entry[key] for key in _WORDS} | {"site": entry.get("site", entry["name"])}
+    for key, word in words.items():
+        if not isinstance(word, str) or not word:
+            raise InputError(f"'{key}' of a unit in '{path}' must be a text, not {word!r}")
+    if not (words["name"].isascii() and f"_{words['name']}".isidentifier()) or "/" in words["site"]:
+        raise InputError(
+            f"name of a unit in '{path}' must be letters, digits and underscores, and its site no path, "
+            f"not {words['name']!r} and {words['site']!r}"
+        )
+    if entry["ii"] != 1:
+        raise InputError(f"ii of unit '{entry['name']}' in '{path}' must be 1, not {entry['ii']}")
+    for key, least in _LEAST.items():
+        number = entry[key]
+        if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= _MOST:
+            raise InputError(
+                f"'{key}' of unit '{entry['name']}' in '{path}' must be {least}..{_MOST}, not {number!r}"
+            )
+    stated = entry.get("reachable") or {}
+    texts = [stated.get(key, "") for key in ("file", "sha256")] if isinstance(stated, dict) else [None]
+    if not all(isinstance(text, str) for text in texts):
+        raise InputError(f"'reachable' of unit '{entry['name']}' in '{path}' must have 'file' and 'sha256'")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def read_manifest(path: Path) -> list[UnitFiles]:

@@ -38,7 +38,11 @@ class Request:
 
     unit: UnitFiles
     program: Program | None = None
+    program_path: Path | None = None
+    """Where the program comes from."""
     replay: Replay | None = None
+    replay_path: Path | None = None
+    """Where the activations come from, under the site's name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,6 +152,8 @@ def _report(
         float_path_differences=contract.float_path_differences,
         seconds=round(seconds, 2),
         checks=(*contract.checks, *simulated),
+        max_ulp=contract.max_ulp,
+        codes_compared=contract.codes_compared,
     )
 
 

@@ -3,7 +3,8 @@
 ``python -m sim_tb.verify CONFIG`` does it for a run; ``python -m sim_tb.verify out/tanh.json ...`` for
 units that stand alone, such as ``normforge compile`` writes, or for a ``manifest.json``. ``WAVES=1`` in
 the environment records a waveform of each unit, whether or not anything changed. The exit status is 1
-where a check does not hold.
+where a check does not hold. A unit that passes gets a certificate (``sim_tb.certificate``);
+``python -m sim_tb.verify --certificate FILE`` checks one from scratch (``sim_tb.recheck``).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from hw.formal_results import results_path
+from sim_tb.certificate import certificate_path, keep_certificates, leave_certificate
 from sim_tb.contract import Replay
 from sim_tb.job import waves_path
 from sim_tb.results import UnitReport, write_junit
@@ -39,7 +42,9 @@ def verify_run(run: RunDir) -> None:
     settings = Settings(
         folder=run.sim, stall_beats=config.stall_beats, jobs=config.jobs, seed=run.config.seed
     )
-    verify_and_report(read_requests(run.manifest), settings)
+    requests = read_requests(run.manifest)
+    keep_certificates(run.sim, [request.unit.name for request in requests])
+    verify_and_report(requests, settings)
 
 
 def read_requests(path: Path) -> list[Request]:
@@ -59,7 +64,9 @@ def read_requests(path: Path) -> list[Request]:
             Request(
                 unit=unit,
                 program=_program(root / "programs" / f"{unit.site}.json"),
-                replay=None if stored is None else _replay(stored, unit.site, recorded),
+                program_path=_existing(root / "programs" / f"{unit.site}.json"),
+                replay=None if stored is None else read_replay(stored, unit.site, recorded),
+                replay_path=_existing(recorded),
             )
             for unit in units
         ]
@@ -72,7 +79,7 @@ def results_folder(path: Path) -> Path:
 
 
 def verify_and_report(requests: Sequence[Request], settings: Settings) -> list[UnitReport]:
-    """Verify, print a line a unit, and leave ``summary.json`` and ``junit.xml`` in the settings' folder.
+    """Verify, print a line a unit; leave ``summary.json``, ``junit.xml``, certificates in settings' folder.
 
     Where a waveform is recorded, its path follows the unit's line.
 
@@ -86,13 +93,14 @@ def verify_and_report(requests: Sequence[Request], settings: Settings) -> list[U
     width = max(len(request.unit.site) for request in requests)
     reports = []
     with progress("verify", len(requests)) as done:
-        for report in verify(requests, settings):
+        for request, report in zip(requests, verify(requests, settings), strict=True):
             print(report.line(width), flush=True)
             for check in report.failures():
                 print(f"    {check.name}: {check.message}", flush=True)
             waves = waves_path(settings.folder / report.name)
             if waves.exists():
                 print(f"    waveform: {waves}", flush=True)
+            leave_certificate(request, report, settings)
             reports.append(report)
             done(report.site)
     passed = all(report.passed for report in reports)
@@ -111,7 +119,16 @@ def _program(path: Path) -> Program | None:
     return Program.from_json(path.read_text()) if path.exists() else None
 
 
-def _replay(stored: np.lib.npyio.NpzFile, site: str, path: Path) -> Replay:
+def _existing(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+def read_replay(stored: np.lib.npyio.NpzFile, site: str, path: Path) -> Replay:
+    """A site's recorded activations from the open file ``path``.
+
+    Raises:
+        InputError: They are missing or of different shapes.
+    """
     keys = f"{site}_raw", f"{site}_out_raw"
     if any(key not in stored for key in keys):
         raise InputError(f"'{path}' must hold the activations '{keys[0]}' and '{keys[1]}'")
@@ -127,11 +144,14 @@ def _replay(stored: np.lib.npyio.NpzFile, site: str, path: Path) -> Replay:
 def _inputs(run: RunDir) -> list[Path]:
     units = read_manifest(run.manifest) if run.manifest.exists() else []
     files = [path for unit in units for path in (unit.verilog, unit.table, run.program(unit.site))]
-    return [run.manifest, run.replay, *files]
+    proofs = [results_path(unit.name, unit.verilog) for unit in units]
+    return [run.manifest, run.replay, *files, *(path for path in proofs if path.exists())]
 
 
 def _outputs(run: RunDir) -> list[Path]:
-    return [run.sim / "summary.json", run.sim / "junit.xml"]
+    units = read_manifest(run.manifest) if run.manifest.exists() else []
+    certificates = [certificate_path(run.sim, unit.name) for unit in units]
+    return [run.sim / "summary.json", run.sim / "junit.xml", *certificates]
 
 
 STAGE = Stage(
@@ -146,6 +166,10 @@ STAGE = Stage(
 
 def main(argv: Sequence[str]) -> int:
     """As the module says; the exit status."""
+    if any(arg.split("=")[0] == "--certificate" for arg in argv):
+        from sim_tb.recheck import main as recheck
+
+        return recheck(argv)
     if not any(arg.endswith(".json") for arg in argv):
         return STAGE.main([*argv, *(["--force"] if waves_asked() else [])])
     parser = argparse.ArgumentParser(prog="sim_tb.verify", description="Verify units by their JSON files.")

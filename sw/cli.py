@@ -73,12 +73,15 @@ def _parser() -> argparse.ArgumentParser:
             gp.command.add_arguments(command)
             command.set_defaults(action=lambda args: gp.command.evolve(args, _one_stage))
         else:
-            add_run_arguments(command)
+            add_run_arguments(command, config_optional=name == "verify")
             command.set_defaults(action={"hdl": _hdl, "verify": _verify}.get(name, _one_stage))
         if name == "hdl":
             hw.vendor.add_arguments(command)
         if name == "verify":
             command.add_argument("--waves", action="store_true", help="record a waveform of each unit")
+            command.add_argument(
+                "--certificate", metavar="FILE", nargs="+", help="check certificates from scratch, no CONFIG"
+            )
         command.add_argument(
             "--missing", action="store_true", help="first run earlier stages that are missing or out of date"
         )
@@ -127,14 +130,19 @@ def _hdl(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    """The stage, or the units of a manifest or of ``compile``, named by their JSON."""
+    """The stage, or the units of a manifest or of ``compile``, named by their JSON, or certificates."""
     from sim_tb.verification import waves_asked
     from sim_tb.verify import main as verify_units
 
+    debug = ["--debug"] if args.debug else []
+    if (args.config is None) == (args.certificate is None):
+        raise InputError("verify must be given either a CONFIG, a unit's JSON or --certificate FILE")
+    if args.certificate:
+        return verify_units(["--certificate", *args.certificate, *debug])
     if args.waves:
         os.environ["WAVES"] = "1"  # as the simulator wants it
     if Path(args.config).suffix == ".json":
-        return verify_units([args.config, *(["--debug"] if args.debug else [])])
+        return verify_units([args.config, *debug])
     args.force |= waves_asked()
     return _one_stage(args)
 

@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 import threading
+import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ import tomli_w
 from sw.config import RunConfig
 from sw.ir.errors import InputError
 
+BROKEN_ARRAY = (ValueError, EOFError, SyntaxError, tokenize.TokenError, MemoryError, OverflowError)
+"""What numpy may raise over a damaged file."""
 _LOCKED: set[Path] = set()
 """Runs that this process has locked."""
 
@@ -270,7 +273,7 @@ def read_npy(path: Path) -> np.ndarray:
         array = np.load(path, allow_pickle=False)
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
+    except BROKEN_ARRAY as error:
         raise InputError(f"'{path}' must be an npy file of numbers: {error}") from error
     if not isinstance(array, np.ndarray):
         raise InputError(f"'{path}' must be an npy file of one array, not an npz")

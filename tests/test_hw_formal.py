@@ -15,7 +15,7 @@ from hw.formal_table import table_problem
 from hw.tools import ToolError
 from sw.ir.errors import InputError, VerificationError
 from sw.ir.pipelining import Pipelining
-from sw.run_dir import write_json
+from sw.run_dir import read_json, write_json
 
 pytestmark = pytest.mark.tools
 
@@ -61,6 +61,9 @@ def test_the_command_proves_a_unit_once_and_then_remembers(
         *formal.PROPERTIES
     ]
     assert shown.count("proven") == 3
+    left = read_json(folder / "unit.proofs.json")
+    assert left["outcomes"] == dict.fromkeys(formal.PROPERTIES, "proven")
+    assert [tool.split()[0] for tool in left["tools"]] == ["Yosys", "SymbiYosys", "yosys-smtbmc", "z3"]
     for name in ("stream_problem", "pipeline_problem", "table_problem"):
         monkeypatch.setattr(formal, name, lambda *_: pytest.fail("proved again"))
     assert main(arguments) == 0
@@ -167,6 +170,7 @@ def test_the_command_names_the_unit_and_the_property_that_fails(
     assert shown.err.splitlines()[-1] == (
         "normforge: property 'stream' of unit 'wrong' is not proven: rule none_lost is broken (and 1 more)"
     )
+    assert not (folder / "wrong.proofs.json").exists()
     assert "lane 0 maps code 8 to another" in shown.out or "lane 1 maps code 8 to another" in shown.out
 
 

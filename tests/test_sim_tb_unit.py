@@ -88,7 +88,7 @@ def test_slower_units_are_refused(folder):
 def test_broken_table_is_refused(folder):
     unit = UnitFiles.read(write(folder, ENTRY))
     (folder / "tanh.table.npy").write_bytes(b"no")
-    with pytest.raises(InputError, match=r"table '.*' cannot be read"):
+    with pytest.raises(InputError, match=r"'.*tanh\.table\.npy' must be an npy file of numbers"):
         unit.read_table()
 
 

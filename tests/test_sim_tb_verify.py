@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from sim_tb.certificate import certificate_path
 from sim_tb.unit import digest_of_table
 from sim_tb.verification import Settings
 from sim_tb.verify import STAGE, main, read_requests, results_folder, verify_and_report
@@ -277,6 +278,12 @@ def test_stage_verifies_a_run_on_its_real_activations(tmp_path, shared, monkeypa
     (unit,) = json.loads((run.sim / "summary.json").read_text())["units"]
     assert {check["name"]: check["status"] for check in unit["checks"]} == dict.fromkeys(CHECKS, "passed")
     assert not STAGE.run(run), "nothing changed"
+    certificate = certificate_path(run.sim, unit["name"])
+    assert certificate in STAGE.outputs(run)
+    assert main(["--certificate", str(certificate), "-o", str(run.sim)]) == 0
+    out = capsys.readouterr().out
+    assert "64 stalled beats, 35 of activations, latency 2, as stated" in out
+    assert out.splitlines()[-1] == "certificate holds"
 
     with np.load(run.replay) as stored:
         arrays = dict(stored)
@@ -285,6 +292,7 @@ def test_stage_verifies_a_run_on_its_real_activations(tmp_path, shared, monkeypa
     with pytest.raises(VerificationError, match=r"1 of 1 units do not verify: 'blocks.0.norm1' \(replay\)"):
         STAGE.run(run)
     assert "differs from the quantized model: code" in capsys.readouterr().out
+    assert not certificate.exists()
 
 
 @pytest.mark.tools
