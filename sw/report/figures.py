@@ -61,15 +61,17 @@ def svg(figure: Figure, title: str) -> Markup:
     return Markup(body.replace("<svg", f'<svg role="img" aria-label="{label}"', 1))
 
 
-def site(run: RunDir, name: str, entry: Mapping[str, Any]) -> Markup:
+def site(run: RunDir, name: str, entry: Mapping[str, Any]) -> list[Markup]:
     """A site's pairs with its function and DyT; its front, distance from the ceiling by LUTs."""
-    with _figure(name, 9.4, 3.4) as figure:
-        left, right = figure.subplots(1, 2)
-        draw_pairs(left, run, run.captures, name, entry, show_dyt=True, cmap=_HAZE)
-        left.set(xlabel="x, input of the norm", ylabel="y, its output before the affine")
-        left.legend(loc="upper left", fontsize=8)
-        draw_front(right, entry)
-        return svg(figure, f"{name}: pairs and function; front of functions")
+    with _figure(f"{name} pairs", 4.8, 3.4) as figure:
+        panel = figure.subplots()
+        draw_pairs(panel, run, run.captures, name, entry, show_dyt=True, cmap=_HAZE)
+        panel.set(xlabel="x, input of the norm", ylabel="y, its output before the affine")
+        panel.legend(loc="upper left", fontsize=8)
+        pairs = svg(figure, f"{name}: pairs and function")
+    with _figure(f"{name} front", 4.8, 3.4) as figure:
+        draw_front(figure.subplots(), entry)
+        return [pairs, svg(figure, f"{name}: front of functions")]
 
 
 def accuracies(accuracy: Mapping[str, Mapping[str, Any]], names: Mapping[str, str]) -> Markup:

@@ -79,7 +79,7 @@ def traffic(found: Sequence[Site], config: ReportConfig) -> dict[str, Any]:
         {"reads", "writes", "bytes", "of_layernorm", "operations", "intensity", "microseconds",
         "gop_s"}}, "growth": [{"network", "tokens", "channels", "norms", "row_kib", "megabytes": {way:
         MB}}]}``. ``layernorm`` is the way that the stated buffer allows; ``of_layernorm`` is against two
-        passes, which is what the paper counts.
+        passes.
     """
     machine = Machine(bandwidth=config.bandwidth_gb_s * GIGA, compute=config.compute_gop_s * GIGA)
     networks = [site.network for site in found]
