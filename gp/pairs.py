@@ -17,6 +17,7 @@ from numpy.lib.npyio import NpzFile
 from gp.fitness import check_pairs
 from sw.ir.errors import InputError
 from sw.ir.formats import FloatArray
+from sw.run_dir import BROKEN_ARRAY
 
 SMALLEST, LARGEST = 1e-9, 1e9
 """Of the largest |x| of a site; beyond it no fixed-point format or short constant would do."""
@@ -77,7 +78,7 @@ def _opened(path: Path) -> Iterator[NpzFile]:
         raise
     except OSError as error:
         raise InputError(f"pairs '{path}' cannot be read: {error.strerror or error}") from error
-    except (MemoryError, NotImplementedError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (*BROKEN_ARRAY, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"pairs '{path}' must be an npz file of numbers: {error}") from error
 
 

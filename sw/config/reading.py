@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import sys
 import tomllib
 import typing
 from pathlib import Path
@@ -32,8 +33,10 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
         body = tomllib.loads(path.read_text())
     except OSError as error:
         raise InputError(f"configuration '{path}' cannot be read: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # not UTF-8, not TOML, or a number of thousands of digits
         raise InputError(f"configuration '{path}' is not TOML: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"configuration '{path}' must not be nested so deeply") from error
     for text in overrides:
         _override(body, text)
     _resolve_paths(body, path.parent)
@@ -64,7 +67,7 @@ def _override(body: dict[str, Any], text: str) -> None:
         raise InputError(f"override must look like 'section.key=value', not {text!r}")
     try:
         parsed = tomllib.loads(f"v = {value}")["v"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         parsed = value
     *sections, last = key.strip().split(".")
     for section in sections:
@@ -78,6 +81,8 @@ def _resolve_paths(body: dict[str, Any], folder: Path) -> None:
     for section, key in (("model", "checkpoint"), ("data", "root")):
         table = body.get(section)
         if isinstance(table, dict) and isinstance(table.get(key), str) and table[key]:
+            if "\0" in table[key]:
+                raise InputError(f"configuration key '{section}.{key}' must be a path, not {table[key]!r}")
             table[key] = str((folder / table[key]).resolve())
 
 
@@ -117,6 +122,10 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
     if origin is tuple and isinstance(value, list) and all(isinstance(v, str) for v in value):
         return tuple(value)
     if origin is float and isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) > sys.float_info.max:
+            raise InputError(
+                f"configuration key '{name}' must be a number, not one of {len(str(value))} digits"
+            )
         return float(value)
     if isinstance(value, origin) and isinstance(value, bool) == (origin is bool):
         return value
