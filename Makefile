@@ -4,13 +4,14 @@ PYTHON ?= python3
 SECONDS ?= 20
 SEEDS  ?= 3
 JOBS   ?= 2
+EXAMPLES ?= 400
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 RUN    := $(BIN)/normforge
 
 .DEFAULT_GOAL := help
-.PHONY: help setup hdl sim synth formal report test lint bench bench-accuracy bench-cost bench-delays bench-gp bench-units clean
+.PHONY: help setup hdl sim synth formal report test test-slow lint bench bench-accuracy bench-cost bench-delays bench-gp bench-units clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -41,6 +42,10 @@ report: $(READY)  ## all that is missing, then one table and summary.json
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+
+test-slow: $(READY)  ## hostile input in large numbers, and a run that is killed twenty times (20 minutes at most)
+	FUZZ_EXAMPLES=$(EXAMPLES) timeout 10m $(BIN)/python -m pytest -q tests/test_fuzz.py
+	timeout 10m $(BIN)/python -m pytest -q -m robust tests/test_kill.py
 
 lint: $(READY)  ## ruff, mypy, import rules
 	$(BIN)/ruff check .

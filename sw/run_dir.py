@@ -24,6 +24,8 @@ from sw.ir.errors import InputError
 
 BROKEN_ARRAY = (ValueError, EOFError, SyntaxError, tokenize.TokenError, MemoryError, OverflowError)
 """What numpy may raise over a damaged file."""
+SCRATCH = ".part"
+"""End of the name of a file that is being written; it begins with a dot."""
 _LOCKED: set[Path] = set()
 """Runs that this process has locked."""
 
@@ -48,6 +50,8 @@ class RunDir:
     def locked(self) -> Iterator[None]:
         """Keep other processes from working on this run; the lock ends with the process, however it ends.
 
+        What a killed process had begun to write disappears.
+
         Raises:
             InputError: Another process works on it.
         """
@@ -67,6 +71,9 @@ class RunDir:
             file.write(str(os.getpid()))
             file.flush()
             _LOCKED.add(self.root)
+            if process_rank()[1] == 1:
+                for scratch in self.root.rglob(f".*{SCRATCH}"):
+                    scratch.unlink(missing_ok=True)
             try:
                 yield
             finally:
@@ -213,7 +220,7 @@ def atomic(path: Path) -> Iterator[Path]:
     Of several processes that work on one stage only the first leaves files.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}{SCRATCH}")
     try:
         yield scratch
         if process_rank()[0] == 0:

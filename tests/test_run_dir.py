@@ -95,5 +95,8 @@ def test_a_run_is_worked_on_by_one_process_at_a_time():
             pass
         other.kill()
         other.wait()
+    half = run.root / "programs" / ".norm.json.1.2.part"
+    half.parent.mkdir()
+    half.write_text("{")
     with run.locked():  # the lock went with the process
-        pass
+        assert not half.exists()

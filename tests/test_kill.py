@@ -1,0 +1,70 @@
+"""A run that is killed twenty times ends as one that is left alone: ``make test-slow``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_run import TINY
+
+KILLS = 20
+LONGEST_S = 12.0
+pytestmark = [pytest.mark.robust, pytest.mark.tools]
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    """``normforge run`` in a session of its own, so that all its processes can be killed together."""
+    (folder / "tiny.toml").write_text(
+        TINY.replace('"xc7", "ecp5", "ice40"', '"xc7"').replace("pnr_seeds = 1", "pnr_seeds = 0")
+    )
+    log = (folder / "log").open("ab")
+    command = [sys.executable, "-m", "sw.cli", "run", "tiny.toml"]
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+
+
+def killed_after(run: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Kill everything after a while, if it is still there; say whether it was."""
+    try:
+        run.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+        return True
+    return False
+
+
+def files_of(run: Path) -> dict[str, bytes]:
+    kept = ("report/index.html", "functions.json", "hdl/manifest.json", "report/summary.json")
+    return {name: (run / name).read_bytes() for name in kept}
+
+
+def test_a_run_that_is_killed_at_random_moments_ends_like_one_that_is_not(tmp_path):
+    alone, harried = tmp_path / "alone", tmp_path / "harried"
+    for folder in (alone, harried):
+        folder.mkdir()
+    assert start(alone).wait() == 0, (alone / "log").read_text()[-2000:]
+    moments = random.Random(0)
+    kills = sum(killed_after(start(harried), moments.uniform(0.3, LONGEST_S)) for _ in range(KILLS))
+    assert kills > KILLS / 2, "most of them came before the end"
+    assert start(harried).wait() == 0, (harried / "log").read_text()[-2000:]
+    run = harried / "runs/tiny"
+    assert "Traceback" not in (harried / "log").read_text()
+    assert files_of(run) == files_of(alone / "runs/tiny")
+    assert not list(run.rglob(".*.part"))
+    assert json.loads((run / "report/summary.json").read_text())["headline"]["mismatches"] == 0
