@@ -14,6 +14,7 @@ from pathlib import Path
 
 import gp.command
 import hw.command
+import hw.norm_command
 import hw.vendor
 from sw.ir.errors import InputError
 from sw.run_dir import RunDir, read_json
@@ -92,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     comparing.add_argument("runs", nargs=2, metavar="RUN", type=Path, help="folder of a finished run")
     comparing.add_argument("-o", dest="page", metavar="FILE.html", type=Path, help="write a page, too")
     comparing.set_defaults(action=_compare, debug=False)
+    norm = commands.add_parser("norm", help=hw.norm_command.DESCRIPTION)
+    hw.norm_command.add_arguments(norm)
+    norm.set_defaults(action=hw.norm_command.emit)
     doctor = commands.add_parser("doctor", help="what is installed, what is missing, and how to get it")
     doctor.set_defaults(action=_doctor, debug=False)
     return parser

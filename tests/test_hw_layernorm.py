@@ -302,9 +302,11 @@ def test_the_description_is_what_the_json_says(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "n.json").read_text()) == body
     assert sorted(path.name for path in tmp_path.iterdir()) == ["n.core", "n.json", "n.v"]
     keys = "name expression input output channels lanes variant latency_cycles interval_cycles"
-    assert list(body) == f"{keys} row_memory_bits eps affine bound_lsb verilog top".split()
+    assert list(body) == f"{keys} row_memory_bits eps guard_bits affine bound_lsb verilog top".split()
     assert (body["expression"], body["interval_cycles"], body["top"]) == ("LayerNorm", 8, "normforge_n")
-    assert body["affine"] == {"gamma": "s8.6", "beta": "s8.7"}
+    formats = {key: FixedFormat.parse(body["affine"][key]) for key in ("gamma", "beta")}
+    codes = {key: tuple(body["affine"][key]) for key in ("gamma_raw", "beta_raw")}
+    assert Affine(**formats, **codes) == norm.affine
     assert emit_norm(norm_of(3, rms=True), "small", name="r", folder=tmp_path)["expression"] == "RMSNorm"
     with pytest.raises(InputError, match=r"^name of a unit must be letters, .*, not 'a-b'$"):
         emit_norm(norm, "fast", name="a-b", folder=tmp_path)

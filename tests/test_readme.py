@@ -66,7 +66,7 @@ def test_files_and_links_that_the_readme_names_are_there():
         assert (ROOT / link).exists(), link
 
 
-@pytest.mark.parametrize("command", ["run", "compile", *cli.STAGES])
+@pytest.mark.parametrize("command", ["run", "compile", "norm", *cli.STAGES])
 def test_every_sub_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main([command, "--help"])

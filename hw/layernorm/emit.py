@@ -11,7 +11,7 @@ from hw.emit import TOP_PREFIX, check_name, unit_verilog
 from hw.fusesoc_core import core_id, core_text
 from hw.layernorm import build, timing
 from hw.streams import lane_bits
-from sw.ir.layernorm import LayerNorm
+from sw.ir.layernorm import Affine, LayerNorm
 from sw.run_dir import make_folder, write_json, write_text
 
 _LIBRARY = "norms"
@@ -24,7 +24,9 @@ def emit_norm(norm: LayerNorm, variant: str, *, name: str, folder: Path, lanes: 
 
     Returns:
         What the JSON file says: ``name expression input output channels lanes variant latency_cycles
-        interval_cycles row_memory_bits eps affine bound_lsb verilog top``.
+        interval_cycles row_memory_bits eps guard_bits affine bound_lsb verilog top``. The expression is
+        ``LayerNorm`` or ``RMSNorm``; ``affine`` is null or holds the formats ``gamma`` and ``beta`` and the
+        lists of codes ``gamma_raw`` and ``beta_raw``. So ``LayerNorm`` can be made from it again.
 
     Raises:
         InputError: The name is no Verilog identifier, the folder cannot be written, there is no such variant,
@@ -33,7 +35,6 @@ def emit_norm(norm: LayerNorm, variant: str, *, name: str, folder: Path, lanes: 
     check_name(name)
     cycles = timing(norm, variant, lanes=lanes)
     make_folder(folder)
-    affine = norm.affine
     body: dict[str, Any] = {
         "name": name,
         "expression": "RMSNorm" if norm.rms else "LayerNorm",
@@ -46,7 +47,8 @@ def emit_norm(norm: LayerNorm, variant: str, *, name: str, folder: Path, lanes: 
         "interval_cycles": cycles.interval_cycles,
         "row_memory_bits": cycles.row_memory_words * lanes * norm.input.width,
         "eps": norm.eps,
-        "affine": None if affine is None else {"gamma": str(affine.gamma), "beta": str(affine.beta)},
+        "guard_bits": norm.guard_bits,
+        "affine": None if norm.affine is None else _affine_entry(norm.affine),
         "bound_lsb": norm.bound_lsb,
         "verilog": f"{name}.v",
         "top": f"{TOP_PREFIX}{name}",
@@ -59,6 +61,11 @@ def emit_norm(norm: LayerNorm, variant: str, *, name: str, folder: Path, lanes: 
     write_text(folder / f"{name}.core", core)
     write_json(folder / f"{name}.json", body)
     return body
+
+
+def _affine_entry(affine: Affine) -> dict[str, Any]:
+    formats = {"gamma": str(affine.gamma), "beta": str(affine.beta)}
+    return formats | {"gamma_raw": list(affine.gamma_raw), "beta_raw": list(affine.beta_raw)}
 
 
 def measure_norm(
