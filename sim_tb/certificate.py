@@ -20,9 +20,9 @@ import numpy as np
 from hw.formal_results import read_results
 from hw.tools import require_simulator
 from sim_tb.contract import Replay
-from sim_tb.results import UnitReport
+from sim_tb.request import Settings, UnitRequest
+from sim_tb.results import Report, UnitReport
 from sim_tb.unit import UnitFiles
-from sim_tb.verification import Request, Settings
 from sw.ir.errors import InputError
 from sw.run_dir import file_digest, read_json, write_json
 
@@ -54,10 +54,11 @@ def certificate_path(folder: Path, name: str) -> Path:
     return folder / f"{name}{SUFFIX}"
 
 
-def leave_certificate(request: Request, report: UnitReport, settings: Settings) -> None:
+def leave_certificate(request: UnitRequest, report: Report, settings: Settings) -> None:
     """Write the certificate of a unit that passed; remove the one of a unit that did not."""
     path = certificate_path(settings.folder, request.unit.name)
     if report.passed:
+        assert isinstance(report, UnitReport), request.name
         write_json(path, certificate(request, report, settings.seed, path))
     else:
         path.unlink(missing_ok=True)
@@ -70,7 +71,7 @@ def keep_certificates(folder: Path, names: Iterable[str]) -> None:
         path.unlink()
 
 
-def certificate(request: Request, report: UnitReport, seed: int, path: Path) -> dict[str, Any]:
+def certificate(request: UnitRequest, report: UnitReport, seed: int, path: Path) -> dict[str, Any]:
     """What the certificate at ``path`` says about a unit that passed, in the order of ``KEYS``."""
     unit = request.unit
     assert report.max_ulp is not None, "a unit without a measured table does not pass"

@@ -40,7 +40,7 @@ class Replay:
 
 @dataclass(slots=True)
 class Contract:
-    """What a unit must give, and whether everybody who says so agrees."""
+    """What a unit or a norm must give, and whether everybody who says so agrees."""
 
     expected: Expected
     checks: list[Check] = field(default_factory=list)
@@ -50,6 +50,8 @@ class Contract:
     """Codes at which it was measured: those that the unit promises something for."""
     float_path_ties: int = 0
     float_path_differences: int = 0
+    error_lsb: float = 0.0
+    """Of a norm: largest error against float64."""
 
     def check(self, name: str, problem: Callable[[], str]) -> bool:
         """Add a check that passes when ``problem`` has nothing to say."""

@@ -14,20 +14,23 @@ from sw.run_dir import read_json, write_json, write_npz
 FOLDER_VARIABLE = "NORMFORGE_JOB"
 """Environment variable by which the simulator finds the folder of its job."""
 
-TESTS = ("every_code", "stated_latency", "random_stalls", "replay")
+UNIT_TESTS = ("every_code", "stated_latency", "random_stalls", "replay")
 """The tests of ``sim_tb.testbench``, in order."""
+NORM_TESTS = ("every_row", "stated_latency", "random_stalls", "replay")
+"""The tests of ``sim_tb.norm_testbench``, in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a unit must give.
+    """What a unit or a norm must give.
 
     Args:
         codes_raw: int64 (n,), the input codes to check; all of them where the input has at most 16 bits.
-        models_raw: What each reader of the program says for those codes, int64 (n,), by its name
-            (``interpreter``, ``PyTorch module``).
+            Of a norm rows of codes (n, channels).
+        models_raw: What each reader of the program says for those codes, int64 of the same shape, by its
+            name (``interpreter``, ``PyTorch module``; of a norm ``integer model``).
         replay_raw: Codes of real activations, int64 (rows, channels), or no rows at all.
-        replay_out_raw: What the quantized model computed from them, same shape.
+        replay_out_raw: What the model computed from them, same shape.
     """
 
     codes_raw: IntArray
@@ -38,7 +41,7 @@ class Expected:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """One unit to simulate."""
+    """One unit or norm to simulate."""
 
     name: str
     verilog: str
@@ -51,6 +54,25 @@ class Job:
     stall_beats: int
     seed: int
     waves: bool = False
+    channels: int = 0
+    """Of a norm's rows; 0: a unit, to which rows mean nothing."""
+    interval_cycles: int = 1
+    """From a row of a norm to the next, or from a beat of a unit to the next."""
+
+    @property
+    def tests(self) -> tuple[str, ...]:
+        """What ``testbench`` holds."""
+        return NORM_TESTS if self.channels else UNIT_TESTS
+
+    @property
+    def testbench(self) -> str:
+        """The module of cocotb tests."""
+        return "sim_tb.norm_testbench" if self.channels else "sim_tb.testbench"
+
+    @property
+    def row_beats(self) -> int:
+        """Beats of a norm's row; 1 of a unit."""
+        return max(-(-self.channels // self.lanes), 1)
 
     @property
     def input_format(self) -> FixedFormat:

@@ -20,9 +20,10 @@ import numpy as np
 
 from sim_tb.certificate import LABELS, certificate, digest_of_replay, read_certificate, versions
 from sim_tb.contract import NO_TORCH, Replay, distance
+from sim_tb.request import Settings, UnitRequest
 from sim_tb.results import UnitReport
 from sim_tb.unit import UnitFiles, digest_of_table
-from sim_tb.verification import Request, Settings, verify
+from sim_tb.verification import verify
 from sim_tb.verify import read_replay
 from sw.ir.errors import InputError, VerificationError
 from sw.ir.parse import parse
@@ -63,6 +64,7 @@ def recheck(path: Path, folder: Path) -> None:
     )
     (folder / request.unit.name / "build" / "built.json").unlink(missing_ok=True)  # whatever was built before
     (report,) = verify([request], settings)
+    assert isinstance(report, UnitReport), path
     _check_report(report, stated, require)
     found = certificate(request, report, stated["seed"], path)
     for key in (key for key in found if key not in (*LABELS, "checks")):
@@ -76,11 +78,11 @@ def recheck(path: Path, folder: Path) -> None:
     say("certificate holds")
 
 
-def _request(stated: Stated, path: Path) -> Request:
+def _request(stated: Stated, path: Path) -> UnitRequest:
     """What to verify, by the certificate alone."""
     unit = UnitFiles.from_entry(stated, path)
     program, replay = (path.parent / stated[k] if stated[k] else None for k in ("program", "replay"))
-    return Request(
+    return UnitRequest(
         unit=unit,
         program=None if program is None else Program.from_json(program.read_text()),
         program_path=program,
@@ -100,7 +102,7 @@ def _stored_replay(path: Path, site: str) -> Replay:
         return read_replay(stored, site, path)
 
 
-def _check_files(request: Request, stated: Stated, require: Require) -> None:
+def _check_files(request: UnitRequest, stated: Stated, require: Require) -> None:
     unit, program = request.unit, request.program_path
     require(f"sha256 of '{unit.verilog}'", file_digest(unit.verilog), stated["verilog_sha256"])
     say(f"Verilog: {unit.verilog.name}, digest as stated")

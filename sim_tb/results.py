@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from xml.etree import ElementTree
 
 from sw.run_dir import write_text
@@ -25,30 +25,32 @@ class Check:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UnitReport:
-    """What verification found about one unit; a figure is 0 where its check did not run."""
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What verification found about a unit or a norm; a figure is 0 where its check did not run."""
 
+    things: ClassVar[str]
+    """What there are several of."""
+    checked_things: ClassVar[str]
+    """What of each is checked."""
     site: str
     name: str
     lanes: int
     latency_cycles: int
-    codes_checked: int
-    """Input codes that every lane was given."""
     mismatches: int
-    """Codes for which the hardware differs from the interpreter or the PyTorch module."""
+    """Codes for which the hardware differs from a model of it; of a norm, rows."""
     stall_beats: int
     replay_beats: int
-    float_path_ties: int
-    """Codes at which the float path may differ, because the exact value is a tie."""
-    float_path_differences: int
-    """Codes at which it differs without such an excuse."""
     seconds: float
     checks: tuple[Check, ...]
-    max_ulp: int | None = None
-    """Largest distance of the stored table from the correctly rounded formula, measured."""
-    codes_compared: int = 0
-    """Codes at which it was measured."""
+    moved: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By simulated test ``beats_in beats_out bytes_in bytes_out``, counted at the ports, and ``cycles``, from
+    the one in which the first beat was accepted to the one in which the last left."""
+
+    @property
+    def num_checked(self) -> int:
+        """How many ``checked_things``."""
+        raise NotImplementedError
 
     @property
     def passed(self) -> bool:
@@ -62,22 +64,78 @@ class UnitReport:
         return dataclasses.asdict(self) | {"passed": self.passed}
 
     def line(self, width: int = 0) -> str:
-        """The summary line of the unit, its name padded to ``width``."""
-        status = {check.name: check.status for check in self.checks}
-        parts = [
-            f"{self.site:<{width}}",
-            f"codes checked {self.codes_checked}",
+        """The summary line, the name padded to ``width``."""
+        parts = [f"{self.site:<{width}}", *self._parts({check.name: check.status for check in self.checks})]
+        return "  ".join(parts) + ("" if self.passed else "  FAILED")
+
+    def _parts(self, status: Mapping[str, Status]) -> list[str]:
+        """What the line says, by the status of every check."""
+        return [
             f"mismatches {self.mismatches}",
             _counted("stalls", self.stall_beats, status.get("random_stalls")),
             _counted("replay", self.replay_beats, status.get("replay")),
             f"latency {self.latency_cycles}{'' if status.get('stated_latency') == 'passed' else ' FAILED'}",
         ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitReport(Report):
+    """What verification found about one unit."""
+
+    things = "units"
+    checked_things = "codes"
+    codes_checked: int
+    """Input codes that every lane was given."""
+    float_path_ties: int
+    """Codes at which the float path may differ, because the exact value is a tie."""
+    float_path_differences: int
+    """Codes at which it differs without such an excuse."""
+    max_ulp: int | None = None
+    """Largest distance of the stored table from the correctly rounded formula, measured."""
+    codes_compared: int = 0
+    """Codes at which it was measured."""
+
+    @property
+    def num_checked(self) -> int:
+        return self.codes_checked
+
+    def _parts(self, status: Mapping[str, Status]) -> list[str]:
+        parts = [f"codes checked {self.codes_checked}", *super()._parts(status)]
         if status.get("float_path") == "skipped":
-            parts.append("float path skipped")
-        else:
-            ties = f"{self.float_path_ties} {'tie' if self.float_path_ties == 1 else 'ties'}"
-            parts.append(f"float path {self.float_path_differences} differences ({ties})")
-        return "  ".join(parts) + ("" if self.passed else "  FAILED")
+            return [*parts, "float path skipped"]
+        ties = f"{self.float_path_ties} {'tie' if self.float_path_ties == 1 else 'ties'}"
+        return [*parts, f"float path {self.float_path_differences} differences ({ties})"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormReport(Report):
+    """What verification found about one norm."""
+
+    things = "norms"
+    checked_things = "rows"
+    channels: int
+    rows_checked: int
+    interval_cycles: int
+    """From a row to the next."""
+    error_lsb: float
+    """Largest error of the checked rows against the norm in float64, in steps of the output."""
+    bound_lsb: float
+    """What no row's error exceeds."""
+
+    @property
+    def num_checked(self) -> int:
+        return self.rows_checked
+
+    def _parts(self, status: Mapping[str, Status]) -> list[str]:
+        error = f"error against float64 {self.error_lsb:.3f} LSB (bound {self.bound_lsb:.3f})"
+        replayed = [f"replay took {self.moved['replay']['cycles']} cycles"] if "replay" in self.moved else []
+        return [
+            f"rows checked {self.rows_checked} ({self.channels} channels)",
+            *super()._parts(status),
+            f"interval {self.interval_cycles} cycles a row",
+            *replayed,
+            f"{error}{'' if status.get('error_bound') == 'passed' else ' FAILED'}",
+        ]
 
 
 def _counted(what: str, beats: int, status: str | None) -> str:
@@ -108,7 +166,7 @@ def _check_of(case: ElementTree.Element) -> Check:
     return Check(case.get("name", ""), status, message, float(case.get("time", 0)))
 
 
-def write_junit(path: Path, reports: Sequence[UnitReport]) -> None:
+def write_junit(path: Path, reports: Sequence[Report]) -> None:
     """One JUnit XML file: a test suite a unit, a test case a check."""
     root = ElementTree.Element("testsuites", name="normforge verify")
     for report in reports:

@@ -66,6 +66,17 @@ class Scoreboard:
         require(not self.problems, " | ".join(self.problems))
 
     def _describe(self, beat: int, lane: int, wanted_raw: IntArray) -> str:
+        """One mismatch in words."""
         code, got, wanted = self._beats.codes_raw[beat, lane], self._got[beat, lane], wanted_raw[beat, lane]
         where = f" in lane {lane}" if wanted_raw.shape[1] > 1 else ""
         return f"code {code}{where} gives {got}, not {wanted}"
+
+
+class RowScoreboard(Scoreboard):
+    """One whose beats are rows of equal length: a result depends on its whole row, so it names the row."""
+
+    def _describe(self, beat: int, lane: int, wanted_raw: IntArray) -> str:
+        row_beats = int(np.flatnonzero(self._beats.last)[0]) + 1
+        row, place = divmod(beat, row_beats)
+        channel = place * wanted_raw.shape[1] + lane
+        return f"row {row} at channel {channel} gives {self._got[beat, lane]}, not {wanted_raw[beat, lane]}"

@@ -1,4 +1,4 @@
-"""One unit in Verilator: build and test, as a process of its own (``python -m sim_tb.simulation FOLDER``).
+"""One unit or norm in Verilator, as a process of its own (``python -m sim_tb.simulation FOLDER``).
 
 cocotb's runner takes its tools from the environment and ends the process when a simulation crashes, so
 the launcher starts this script with an environment of its own for every unit. ``FOLDER`` holds a job
@@ -17,7 +17,7 @@ from typing import Any
 from cocotb_tools.runner import get_runner
 
 from sim_tb import objects
-from sim_tb.job import FOLDER_VARIABLE, TESTS, Job, read_expected, read_job, results_path
+from sim_tb.job import FOLDER_VARIABLE, Job, read_expected, read_job, results_path
 from sw.run_dir import file_digest, read_json, write_json
 
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     _build(runner, job, folder / "build")
     if "--build-only" not in argv:
         runner.test(
-            test_module="sim_tb.testbench",
+            test_module=job.testbench,
             hdl_toplevel=job.top,
             hdl_toplevel_lang="verilog",
             build_dir=folder / "build",
@@ -47,7 +47,7 @@ def applicable_tests(job: Job, replay_rows: int) -> list[str]:
     """The tests that a job has something for."""
     without = {"random_stalls"} if job.stall_beats == 0 else set()
     without |= {"replay"} if replay_rows == 0 else set()
-    return [test for test in TESTS if test not in without]
+    return [test for test in job.tests if test not in without]
 
 
 def _build(runner: Any, job: Job, folder: Path) -> None:
@@ -64,7 +64,9 @@ def _build(runner: Any, job: Job, folder: Path) -> None:
         clean=True,  # make would keep objects that were compiled without waves
         waves=job.waves,
         timescale=("1ns", "1ps"),
-        build_args=["-Wno-fatal"],  # what lint says about generated Verilog goes to the log
+        # What lint says about generated Verilog goes to the log. Where a large model is split, the wheel's
+        # makefile names a precompiled header without the option that includes it.
+        build_args=["-Wno-fatal", "--output-split", "0"],
     )
     write_json(stamp, wanted)
 

@@ -43,7 +43,8 @@ class Driver:
     that looks at it without ``tvalid`` shows.
     """
 
-    def __init__(self, dut: Any) -> None:
+    def __init__(self, dut: Any, patience: int = PATIENCE_CYCLES) -> None:
+        self._patience = patience
         self._edge = RisingEdge(dut.clk)
         self._data, self._last = dut.s_axis_tdata, dut.s_axis_tlast
         self._valid, self._ready = dut.s_axis_tvalid, dut.s_axis_tready
@@ -74,7 +75,7 @@ class Driver:
                 await self._edge
                 cycle += 1
                 waited += 1
-                if waited > PATIENCE_CYCLES:
+                if waited > self._patience:
                     return accepted
             accepted.append(cycle)
         self._valid.value = 0
@@ -96,7 +97,8 @@ class Received:
 class Monitor:
     """Takes beats from ``m_axis`` and watches that a beat which waits for ``tready`` stays as it is."""
 
-    def __init__(self, dut: Any) -> None:
+    def __init__(self, dut: Any, patience: int = PATIENCE_CYCLES) -> None:
+        self._patience = patience
         self._edge = RisingEdge(dut.clk)
         self._data, self._last = dut.m_axis_tdata, dut.m_axis_tlast
         self._valid, self._ready = dut.m_axis_tvalid, dut.m_axis_tready
@@ -104,7 +106,7 @@ class Monitor:
     async def take(self, count: int, pauses: Iterator[bool], *, linger: int) -> Received:
         """Take ``count`` beats, then stay ready for ``linger`` cycles more to catch beats too many."""
         seen = Received()
-        cycle, until = 0, PATIENCE_CYCLES
+        cycle, until = 0, self._patience
         waiting: tuple[int, bool] | None = None
         ready = not next(pauses)
         self._ready.value = ready
@@ -122,7 +124,7 @@ class Monitor:
                     seen.last.append(beat[1])
                     seen.cycles.append(cycle)
                     if len(seen.words) <= count:  # a unit that never stops must not keep us here
-                        until = cycle + (PATIENCE_CYCLES if len(seen.words) < count else linger)
+                        until = cycle + (self._patience if len(seen.words) < count else linger)
             elif waiting is not None:
                 seen.faults.append(f"tvalid fell in cycle {cycle} before its beat had moved")
                 waiting = None

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import pytest
 
-from sim_tb.verification import Request, Settings, verify
+from sim_tb.request import Request, Settings
+from sim_tb.verification import verify
 from sim_tb.verify import read_requests, results_folder
 
 
@@ -24,7 +25,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         for path in metafunc.config.getoption("manifest")
         for request in read_requests(path)
     ]
-    metafunc.parametrize(("unit_request", "settings"), given, ids=[request.unit.site for request, _ in given])
+    metafunc.parametrize(("unit_request", "settings"), given, ids=[request.site for request, _ in given])
 
 
 def test_unit(unit_request: Request, settings: Settings) -> None:

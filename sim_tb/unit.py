@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ class UnitFiles:
         Raises:
             InputError: As ``read``.
         """
+        check_keys(entry, KEYS, "unit", path)
         _check_entry(entry, path)
         stated = entry.get("reachable") or {}
         reachable = path.parent / stated.get("file", f"{entry['name']}.reachable.npy")
@@ -120,9 +122,6 @@ class UnitFiles:
 
 def _check_entry(entry: Any, path: Path) -> None:
     """Refuse what is no description of a unit, before any of it names a folder or a length."""
-    missing = [key for key in KEYS if not isinstance(entry, dict) or key not in entry]
-    if missing:
-        raise InputError(f"description of a unit in '{path}' must have the key '{missing[0]}'")
     words = {key: entry[key] for key in _WORDS} | {"site": entry.get("site", entry["name"])}
     for key, word in words.items():
         if not isinstance(word, str) or not word:
@@ -151,6 +150,17 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:  # a name that no file can have
         return False
+
+
+def check_keys(entry: Any, keys: Sequence[str], thing: str, path: Path) -> None:
+    """Let through only an object of ``path`` that has all keys.
+
+    Raises:
+        InputError: It is none; the text names the first key that is missing.
+    """
+    missing = [key for key in keys if not isinstance(entry, dict) or key not in entry]
+    if missing:
+        raise InputError(f"description of a {thing} in '{path}' must have the key '{missing[0]}'")
 
 
 def read_manifest(path: Path) -> list[UnitFiles]:

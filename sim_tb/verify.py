@@ -1,7 +1,8 @@
 """The stage ``verify``: every unit of a run in Verilator, on every input code and on real activations.
 
 ``python -m sim_tb.verify CONFIG`` does it for a run; ``python -m sim_tb.verify out/tanh.json ...`` for
-units that stand alone, such as ``normforge compile`` writes, or for a ``manifest.json``. ``WAVES=1`` in
+units and norms that stand alone, such as ``normforge compile`` and ``normforge norm`` write, or for a
+``manifest.json``. A norm is given rows that are hard on it and random ones. ``WAVES=1`` in
 the environment records a waveform of each unit, whether or not anything changed. The exit status is 1
 where a check does not hold. A unit that passes gets a certificate (``sim_tb.certificate``);
 ``python -m sim_tb.verify --certificate FILE`` checks one from scratch (``sim_tb.recheck``).
@@ -21,12 +22,14 @@ from hw.formal_results import results_path
 from sim_tb.certificate import certificate_path, keep_certificates, leave_certificate
 from sim_tb.contract import Replay
 from sim_tb.job import waves_path
-from sim_tb.results import UnitReport, write_junit
+from sim_tb.norm import NormFiles, read_tokens
+from sim_tb.request import NormRequest, Request, Settings, UnitRequest, waves_asked
+from sim_tb.results import Report, write_junit
 from sim_tb.unit import UnitFiles, read_manifest
-from sim_tb.verification import Request, Settings, verify, waves_asked
+from sim_tb.verification import verify
 from sw.ir.errors import InputError, VerificationError
 from sw.ir.program import Program
-from sw.run_dir import RunDir, write_json
+from sw.run_dir import RunDir, read_json, write_json
 from sw.stage import Stage, guarded
 from sw.terminal import progress
 
@@ -43,25 +46,41 @@ def verify_run(run: RunDir) -> None:
         folder=run.sim, stall_beats=config.stall_beats, jobs=config.jobs, seed=run.config.seed
     )
     requests = read_requests(run.manifest)
-    keep_certificates(run.sim, [request.unit.name for request in requests])
+    keep_certificates(run.sim, [request.name for request in requests])
     verify_and_report(requests, settings)
 
 
-def read_requests(path: Path) -> list[Request]:
-    """What to verify by a unit's ``<name>.json`` or a ``manifest.json``.
+def read_requests(path: Path, tokens: Path | None = None) -> list[Request]:
+    """What to verify by a unit's or norm's ``<name>.json`` or a ``manifest.json``.
 
     Where that file lies in the folder ``hdl`` of a run, the run's ``programs/<site>.json`` and
-    ``replay.npz`` speak too.
+    ``replay.npz`` speak for units, too.
+
+    Args:
+        path: The JSON file.
+        tokens: Tokens for a norm, as ``sim_tb.norm.read_tokens`` reads them.
 
     Raises:
         InputError: One of the files cannot be used.
     """
+    body = read_json(path)
+    if NormFiles.is_description(body):
+        norm = NormFiles.from_entry(body, path)
+        return [
+            NormRequest(norm=norm, tokens_raw=None if tokens is None else read_tokens(tokens, norm.model))
+        ]
+    if tokens is not None:
+        raise InputError(f"--tokens must come with the JSON of a norm, not with '{path}'")
+    return [*_unit_requests(path)]
+
+
+def _unit_requests(path: Path) -> list[UnitRequest]:
     units = read_manifest(path) if path.name == "manifest.json" else [UnitFiles.read(path)]
     root = path.resolve().parent.parent
     recorded = root / "replay.npz"
     with np.load(recorded) if recorded.exists() else contextlib.nullcontext() as stored:
         return [
-            Request(
+            UnitRequest(
                 unit=unit,
                 program=_program(root / "programs" / f"{unit.site}.json"),
                 program_path=_existing(root / "programs" / f"{unit.site}.json"),
@@ -78,7 +97,7 @@ def results_folder(path: Path) -> Path:
     return (folder.parent if (folder.parent / "programs").is_dir() else folder) / "sim"
 
 
-def verify_and_report(requests: Sequence[Request], settings: Settings) -> list[UnitReport]:
+def verify_and_report(requests: Sequence[Request], settings: Settings) -> list[Report]:
     """Verify, print a line a unit; leave ``summary.json``, ``junit.xml``, certificates in settings' folder.
 
     Where a waveform is recorded, its path follows the unit's line.
@@ -87,10 +106,10 @@ def verify_and_report(requests: Sequence[Request], settings: Settings) -> list[U
         InputError: A file of a unit cannot be used, two units have one name, or a tool is missing.
         VerificationError: A check does not hold; the files are there all the same.
     """
-    names = [request.unit.name for request in requests]
+    names = [request.name for request in requests]
     if len(set(names)) < len(names):
         raise InputError(f"names of units must differ, not be {', '.join(names)}")
-    width = max(len(request.unit.site) for request in requests)
+    width = max(len(request.site) for request in requests)
     reports = []
     with progress("verify", len(requests)) as done:
         for request, report in zip(requests, verify(requests, settings), strict=True):
@@ -100,7 +119,8 @@ def verify_and_report(requests: Sequence[Request], settings: Settings) -> list[U
             waves = waves_path(settings.folder / report.name)
             if waves.exists():
                 print(f"    waveform: {waves}", flush=True)
-            leave_certificate(request, report, settings)
+            if isinstance(request, UnitRequest):  # a certificate says what a table is
+                leave_certificate(request, report, settings)
             reports.append(report)
             done(report.site)
     passed = all(report.passed for report in reports)
@@ -110,9 +130,19 @@ def verify_and_report(requests: Sequence[Request], settings: Settings) -> list[U
     failed = [f"'{report.site}' ({report.failures()[0].name})" for report in reports if not report.passed]
     if failed:
         raise VerificationError(f"{len(failed)} of {len(reports)} units do not verify: {', '.join(failed)}")
-    codes = sum(report.codes_checked for report in reports)
-    print(f"{len(reports)} units verified: {codes} codes checked, 0 mismatches")
+    for line in _totals(reports):
+        print(line)
     return reports
+
+
+def _totals(reports: Sequence[Report]) -> list[str]:
+    """A line for all units, and one for all norms."""
+    lines = []
+    for kind in dict.fromkeys(type(report) for report in reports):
+        alike = [report for report in reports if type(report) is kind]
+        checked = f"{sum(report.num_checked for report in alike)} {kind.checked_things} checked"
+        lines.append(f"{len(alike)} {kind.things} verified: {checked}, 0 mismatches")
+    return lines
 
 
 def _program(path: Path) -> Program | None:
@@ -172,28 +202,47 @@ def main(argv: Sequence[str]) -> int:
         return recheck(argv)
     if not any(arg.endswith(".json") for arg in argv):
         return STAGE.main([*argv, *(["--force"] if waves_asked() else [])])
-    parser = argparse.ArgumentParser(prog="sim_tb.verify", description="Verify units by their JSON files.")
-    parser.add_argument("units", metavar="UNIT.json", nargs="+", type=Path, help="a unit or a manifest.json")
+    args = _parser().parse_args(argv)
+
+    def action() -> int:
+        if args.rows < 1:
+            raise InputError(f"--rows must be at least 1, not {args.rows}")
+        requests = [request for path in args.units for request in read_requests(path, args.tokens)]
+        verify_and_report(requests, _settings(args))
+        return 0
+
+    return guarded(action, debug=args.debug)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sim_tb.verify", description="Verify units and norms by their JSON files."
+    )
+    parser.add_argument(
+        "units", metavar="UNIT.json", nargs="+", type=Path, help="a unit, a norm or a manifest.json"
+    )
     parser.add_argument("-o", dest="folder", type=Path, help="folder of the results (default: sim, near it)")
     parser.add_argument("--stall-beats", type=int, default=4096, help="beats sent under random stalls")
-    parser.add_argument("--seed", type=int, default=0, help="seed of codes and stalls")
+    parser.add_argument("--rows", type=int, default=1000, metavar="N", help="random rows for each norm")
+    parser.add_argument(
+        "--tokens", type=Path, metavar="FILE.npy", help="rows of a norm's input, real ones: codes or values"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of codes, rows and stalls")
     parser.add_argument("--jobs", type=int, default=0, help="simulations at a time; 0: one a core")
     parser.add_argument("--waves", action="store_true", help="record a waveform of each unit")
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
-    args = parser.parse_args(argv)
-    settings = Settings(
+    return parser
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    return Settings(
         folder=args.folder or results_folder(args.units[0]),
         stall_beats=args.stall_beats,
+        rows=args.rows,
         seed=args.seed,
         jobs=args.jobs,
         waves=args.waves or waves_asked(),
     )
-
-    def action() -> int:
-        verify_and_report([request for path in args.units for request in read_requests(path)], settings)
-        return 0
-
-    return guarded(action, debug=args.debug)
 
 
 if __name__ == "__main__":

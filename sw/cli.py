@@ -79,10 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "hdl":
             hw.vendor.add_arguments(command)
         if name == "verify":
-            command.add_argument("--waves", action="store_true", help="record a waveform of each unit")
-            command.add_argument(
-                "--certificate", metavar="FILE", nargs="+", help="check certificates from scratch, no CONFIG"
-            )
+            _add_verify(command)
         command.add_argument(
             "--missing", action="store_true", help="first run earlier stages that are missing or out of date"
         )
@@ -123,6 +120,18 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     command.set_defaults(action=_run)
 
 
+def _add_verify(command: argparse.ArgumentParser) -> None:
+    command.description = "CONFIG may also be the JSON of a unit, of a norm or of a manifest."
+    command.add_argument("--waves", action="store_true", help="record a waveform of each unit")
+    command.add_argument(
+        "--certificate", metavar="FILE", nargs="+", help="check certificates from scratch, no CONFIG"
+    )
+    command.add_argument("--rows", type=int, metavar="N", help="random rows for a norm (default: 1000)")
+    command.add_argument(
+        "--tokens", metavar="FILE.npy", help="rows of a norm's input, real ones: codes or values"
+    )
+
+
 def _hdl(args: argparse.Namespace) -> int:
     """The stage, and the vendor's project of the run's top where one is asked for."""
     run = open_run(args)
@@ -134,8 +143,8 @@ def _hdl(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    """The stage, or the units of a manifest or of ``compile``, named by their JSON, or certificates."""
-    from sim_tb.verification import waves_asked
+    """The stage, or units of a manifest, of ``compile`` or of ``norm`` by their JSON, or certificates."""
+    from sim_tb.request import waves_asked
     from sim_tb.verify import main as verify_units
 
     debug = ["--debug"] if args.debug else []
@@ -145,8 +154,13 @@ def _verify(args: argparse.Namespace) -> int:
         return verify_units(["--certificate", *args.certificate, *debug])
     if args.waves:
         os.environ["WAVES"] = "1"  # as the simulator wants it
+    options = {name: getattr(args, name) for name in ("rows", "tokens", "seed")}
+    given = [f"--{name}={value}" for name, value in options.items() if value is not None]
     if Path(args.config).suffix == ".json":
-        return verify_units([args.config, *debug])
+        return verify_units([args.config, *given, *debug])
+    for name in ("rows", "tokens"):
+        if options[name] is not None:
+            raise InputError(f"--{name} must come with the JSON of a norm, not with '{args.config}'")
     args.force |= waves_asked()
     return _one_stage(args)
 

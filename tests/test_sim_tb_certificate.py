@@ -23,9 +23,9 @@ from sim_tb.certificate import (
     read_certificate,
 )
 from sim_tb.contract import NO_TORCH, examine
+from sim_tb.request import Settings, UnitRequest
 from sim_tb.results import Check, UnitReport
 from sim_tb.unit import UnitFiles, digest_of_table
-from sim_tb.verification import Request, Settings
 from sim_tb.verify import main, read_requests
 from sw import cli
 from sw.ir.errors import InputError
@@ -322,7 +322,7 @@ class TestReachable:
         assert (contract.max_ulp, contract.codes_compared) == (0, 128)
         found = dataclasses.replace(report, max_ulp=0, codes_compared=128)
         path = unit.parent / "sim/unit.certificate.json"
-        body = certificate(Request(unit=UnitFiles.read(unit)), found, 0, path)
+        body = certificate(UnitRequest(unit=UnitFiles.read(unit)), found, 0, path)
         assert body["reachable"]["file"] == "../unit.reachable.npy"
         write_json(path, body)
         assert UnitFiles.from_entry(read_certificate(path), path).promised_codes().size == 128

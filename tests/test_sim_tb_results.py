@@ -3,7 +3,7 @@
 from dataclasses import replace
 from xml.etree import ElementTree
 
-from sim_tb.results import Check, UnitReport, read_cocotb_results, write_junit
+from sim_tb.results import Check, NormReport, UnitReport, read_cocotb_results, write_junit
 
 GOOD = UnitReport(
     site="blocks.0.norm1",
@@ -50,6 +50,43 @@ def test_line_of_a_bad_unit_says_what_failed():
         "replay skipped  latency 5 FAILED  float path 0 differences (1 tie)  FAILED"
     )
     assert [check.name for check in bad.failures()] == ["every_code", "stated_latency", "random_stalls"]
+
+
+NORM = NormReport(
+    site="norm1",
+    name="norm1",
+    lanes=1,
+    latency_cycles=212,
+    mismatches=0,
+    stall_beats=4608,
+    replay_beats=0,
+    seconds=20.0,
+    channels=192,
+    rows_checked=1018,
+    interval_cycles=192,
+    error_lsb=0.53124,
+    bound_lsb=0.57461,
+    checks=(
+        *(Check(name, "passed") for name in ("error_bound", "every_row", "stated_latency", "random_stalls")),
+        Check("replay", "skipped", "no recorded activations"),
+    ),
+)
+
+
+def test_line_of_a_norm():
+    assert NORM.line() == (
+        "norm1  rows checked 1018 (192 channels)  mismatches 0  stalls 4608 beats ok  replay skipped  "
+        "latency 212  interval 192 cycles a row  error against float64 0.531 LSB (bound 0.575)"
+    )
+    bad = replace(
+        NORM,
+        error_lsb=0.6,
+        replay_beats=768,
+        moved={"replay": {"cycles": 980}},
+        checks=(Check("error_bound", "failed", "0.6"), Check("replay", "passed")),
+    )
+    assert "replay 768 beats ok  latency 212 FAILED  interval 192 cycles a row  replay took 980" in bad.line()
+    assert bad.line().endswith("error against float64 0.600 LSB (bound 0.575) FAILED  FAILED")
 
 
 def test_cocotb_results_are_read(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sim_tb.beats import Beats, to_words
-from sim_tb.scoreboard import BrokenRuleError, Scoreboard
+from sim_tb.scoreboard import BrokenRuleError, RowScoreboard, Scoreboard
 from sw.ir.formats import FixedFormat
 
 FORMAT = FixedFormat.parse("s8.0")
@@ -41,6 +41,15 @@ def test_wrong_codes_are_spelt_out():
     with pytest.raises(
         BrokenRuleError, match=r"differs from the model: code 1 in lane 0 gives 11, not 10; .*; 1 more"
     ):
+        scoreboard.verdict()
+
+
+def test_wrong_results_of_rows_name_row_and_channel():
+    rows = Beats(np.zeros((4, 2), dtype=int), np.array([False, True] * 2), np.ones((4, 2), dtype=bool))
+    out = np.arange(8).reshape(4, 2)
+    scoreboard = RowScoreboard(FORMAT, rows, to_words(out, FORMAT), rows.last.tolist(), [])
+    scoreboard.compare("integer model", out + (out == 7))
+    with pytest.raises(BrokenRuleError, match=r"integer model: row 1 at channel 3 gives 7, not 8$"):
         scoreboard.verdict()
 
 

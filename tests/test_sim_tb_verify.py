@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from sim_tb.certificate import certificate_path
+from sim_tb.request import Settings
 from sim_tb.unit import digest_of_table
-from sim_tb.verification import Settings
 from sim_tb.verify import STAGE, main, read_requests, results_folder, verify_and_report
 from sw import cli
 from sw.config import from_dict
