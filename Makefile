@@ -11,7 +11,7 @@ READY  := $(VENV)/.ready
 RUN    := $(BIN)/normforge
 
 .DEFAULT_GOAL := help
-.PHONY: help setup hdl sim synth formal report test test-slow lint bench bench-accuracy bench-cost bench-delays bench-gp bench-units clean
+.PHONY: help setup hdl sim synth formal report test test-slow lint docs bench bench-accuracy bench-cost bench-delays bench-gp bench-units clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -52,6 +52,10 @@ lint: $(READY)  ## ruff, mypy, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(READY)  ## the documentation as a site in build/docs, links checked
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(READY)  ## measured LUT costs of single operations
 	$(BIN)/python -m benchmarks.lut_costs

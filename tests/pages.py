@@ -1,0 +1,49 @@
+"""What stands in the fences of a documentation page, and how it is run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from sw import cli
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+MAKE = ["make", "--no-print-directory", "-f", str(ROOT / "Makefile"), f"BIN={BIN}", "READY="]
+"""Targets in the current folder, with the environment that runs the tests."""
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+"""Tiny models are slower on several threads."""
+
+
+def fences(page: Path, *languages: str) -> list[tuple[str, str]]:
+    """The language and the text of a page's fenced blocks in these languages."""
+    found = re.findall(r"^```(\w+)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [(language, text) for language, text in found if language in languages]
+
+
+def run_page(page: Path) -> None:
+    """Run all commands and Python examples of a page, in its order, in the current folder."""
+    for language, text in fences(page, "sh", "python"):
+        if language == "python":
+            _run([sys.executable, "-c", text], text)
+        else:
+            for line in text.splitlines():
+                run_command(line)
+
+
+def run_command(line: str) -> None:
+    """Run a command as a reader would; ``normforge`` in this process, which has loaded torch already."""
+    program, *words = shlex.split(line, comments=True)
+    if program == "normforge":
+        assert cli.main(words) == 0, line
+    else:
+        _run([*{"make": MAKE, "python": [sys.executable]}[program], *words], line)
+
+
+def _run(command: list[str], shown: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ONE_THREAD)
+    assert done.returncode == 0, f"{shown}\n{done.stdout}\n{done.stderr}"
