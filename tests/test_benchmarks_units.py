@@ -107,7 +107,8 @@ def unit(lut, *, max_ulp=0, mhz=260.0, gates=""):
 
 
 def other(lut, max_ulp=0):
-    return unit(lut, max_ulp=max_ulp) | {"way": "table"}
+    clock = {"ecp5": {"median": 260.0, "seeds": [260.0], "target": 250.0}}
+    return unit(lut, max_ulp=max_ulp) | {"way": "table", "fmax_mhz": clock}
 
 
 def results(*, lut=24, faithful=20, mhz=260.0, gates="", peers=(28,), clips=(14, 18, 30, 36)):

@@ -69,7 +69,12 @@ def _own_row(case: Case, unit: Mapping[str, Any]) -> list[str]:
     return [
         *(f"`{case.formula}`", f"{case.input} -> {case.output}", str(unit["max_ulp"]), unit["kind"], *counts),
         *(str(unit["top"]["xc7"]["ff"]), str(unit["hard_blocks"]["dsp"]), str(unit["hard_blocks"]["bram"])),
-        *(str(unit["latency_cycles"]), *_fast_cells(unit["fast"]), *_clocks(unit)),
+        *(
+            str(unit["latency_cycles"]),
+            *_fast_cells(unit["fast"]),
+            _clock(unit, "ecp5"),
+            _clock(unit, "ice40"),
+        ),
     ]
 
 
@@ -78,8 +83,8 @@ def _fast_cells(fast: Mapping[str, Any]) -> list[str]:
     return [fast["kind"], *counts, str(fast["latency_cycles"])]
 
 
-def _clocks(unit: Mapping[str, Any]) -> list[str]:
-    return [f"{unit['fmax_mhz'][family]['median']:.0f}" for family in ("ecp5", "ice40")]
+def _clock(unit: Mapping[str, Any], family: str) -> str:
+    return f"{unit['fmax_mhz'][family]['median']:.0f}"
 
 
 def beside(units: Mapping[Case, Any]) -> str:
@@ -99,7 +104,7 @@ def beside(units: Mapping[Case, Any]) -> str:
             pair = [unit, peer]
             cells = [_cell(side, family, "lut") for family in FAMILIES for side in pair]
             cells += [_cell(side, "xc7", "ff") for side in pair]
-            cells += ["-" if side is None else _clocks(side)[0] for side in pair]
+            cells += ["-" if side is None else _clock(side, "ecp5") for side in pair]
             way = "-" if peer is None else f"{peer['way']} ({peer['max_ulp']} ulp)"
             formats = f"{case.input} -> {case.output}"
             why = "; ".join(found["reasons"])
