@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from sw import cli
@@ -25,14 +26,18 @@ def fences(page: Path, *languages: str) -> list[tuple[str, str]]:
     return [(language, text) for language, text in found if language in languages]
 
 
-def run_page(page: Path) -> None:
-    """Run all commands and Python examples of a page, in its order, in the current folder."""
+def run_page(page: Path, *, without: Collection[str] = ()) -> None:
+    """Run all commands and Python examples of a page, in its order, in the current folder.
+
+    ``without``: commands that another test runs.
+    """
     for language, text in fences(page, "sh", "python"):
         if language == "python":
             _run([sys.executable, "-c", text], text)
         else:
             for line in text.splitlines():
-                run_command(line)
+                if line not in without:
+                    run_command(line)
 
 
 def run_command(line: str) -> None:
