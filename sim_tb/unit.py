@@ -126,11 +126,8 @@ def _check_entry(entry: Any, path: Path) -> None:
     for key, word in words.items():
         if not isinstance(word, str) or not word:
             raise InputError(f"'{key}' of a unit in '{path}' must be a text, not {word!r}")
-    if not (words["name"].isascii() and f"_{words['name']}".isidentifier()) or "/" in words["site"]:
-        raise InputError(
-            f"name of a unit in '{path}' must be letters, digits and underscores, and its site no path, "
-            f"not {words['name']!r} and {words['site']!r}"
-        )
+    if "/" in words["site"]:
+        raise InputError(f"site of a unit in '{path}' must be a name, not {words['site']!r}")
     if entry["ii"] != 1:
         raise InputError(f"ii of unit '{entry['name']}' in '{path}' must be 1, not {entry['ii']}")
     for key, least in _LEAST.items():
@@ -156,11 +153,18 @@ def check_keys(entry: Any, keys: Sequence[str], thing: str, path: Path) -> None:
     """Let through only an object of ``path`` that has all keys.
 
     Raises:
-        InputError: It is none; the text names the first key that is missing.
+        InputError: It is none, and the text names the first key that is missing; or its name is unfit for
+            a file.
     """
     missing = [key for key in keys if not isinstance(entry, dict) or key not in entry]
     if missing:
         raise InputError(f"description of a {thing} in '{path}' must have the key '{missing[0]}'")
+    name = entry["name"] if "name" in keys else "none"
+    # It names a folder.
+    if not (isinstance(name, str) and name and name.isascii() and f"_{name}".isidentifier()):
+        raise InputError(
+            f"name of a {thing} in '{path}' must be letters, digits and underscores, not {name!r}"
+        )
 
 
 def read_manifest(path: Path) -> list[UnitFiles]:

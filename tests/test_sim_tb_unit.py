@@ -3,11 +3,12 @@
 import hashlib
 import json
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sim_tb.unit import UnitFiles, digest_of_table, read_manifest
+from sim_tb.unit import UnitFiles, check_keys, digest_of_table, read_manifest
 from sw.ir.errors import InputError
 
 ENTRY = {
@@ -83,6 +84,13 @@ def test_missing_verilog_is_named(folder):
 def test_slower_units_are_refused(folder):
     with pytest.raises(InputError, match=r"ii of unit 'tanh' in '.*' must be 1, not 2"):
         UnitFiles.read(write(folder, ENTRY | {"ii": 2}))
+
+
+@pytest.mark.parametrize("thing", ["unit", "norm"])
+def test_a_name_that_leads_out_of_the_folder_is_refused(thing):
+    message = rf"^name of a {thing} in 'u\.json' must be letters, digits and underscores, not '\.\./x'$"
+    with pytest.raises(InputError, match=message):
+        check_keys({"name": "../x"}, ("name",), thing, Path("u.json"))
 
 
 def test_broken_table_is_refused(folder):
