@@ -33,6 +33,7 @@ epochs = 20
 calibration_images = 32
 [synth]
 families = ["ecp5"]
+pnr_seeds = 0
 """
 
 
