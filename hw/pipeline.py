@@ -15,6 +15,9 @@ from sw.ir.forms import is_constant, joined, reads
 from sw.ir.program import Instr, Op, Program
 from sw.ir.schedule import Schedule
 
+LUT_ENTRIES = 64
+"""A table with so many entries is one LUT6 a bit."""
+
 
 class Datapath(wiring.Component):
     """One lane of a Program, without stream control.
@@ -82,7 +85,10 @@ class Datapath(wiring.Component):
         if instr.op is Op.INPUT:
             return self.x
         if instr.op is Op.LOOKUP:
-            return _read(m, index, args[0], self.program.tables[instr.params[0]])
+            content = self.program.tables[instr.params[0]]
+            is_last = index == len(self.program.instrs) - 1
+            read = _read_inverted if is_last and len(content) <= LUT_ENTRIES else _read
+            return read(m, index, args[0], content)
         pair = joined(self.program.instrs, index)
         if pair is not None:
             return _side_by_side(args[0], args[1], self.program.instrs[pair[0]].params[0])
@@ -166,10 +172,8 @@ def _read(
     m: Module, index: int, address: Value, content: Sequence[int], *, enable: Value | None = None
 ) -> Value:
     """Look-up in a read-only memory: combinational, or with ``enable`` from a block memory, a cycle later."""
-    low, high = min(content), max(content)
-    shape = wire_shape(Instr(Op.CONST, (), (0,), low, high))
     style = {} if enable is None else {"ram_style": "block", "syn_ramstyle": "block_ram"}
-    memory = Memory(shape=shape, depth=len(content), init=content, attrs=style)
+    memory = Memory(shape=_entry_shape(content), depth=len(content), init=content, attrs=style)
     m.submodules[f"table{index}"] = memory
     if enable is None:
         port = memory.read_port(domain="comb")
@@ -178,6 +182,23 @@ def _read(
         m.d.comb += port.en.eq(enable)
     m.d.comb += port.addr.eq(address)
     return port.data
+
+
+def _read_inverted(m: Module, index: int, address: Value, content: Sequence[int]) -> Value:
+    """As ``_read`` without ``enable``, the complement of every entry in the memory.
+
+    Where a bit of a table is 0 in half of its entries, Yosys makes that half the reset of the register
+    behind it, which takes a LUT of its own; it does not see through the inversion.
+    """
+    shape = _entry_shape(content)
+    mask = (1 << shape.width) - 1
+    bits = _read(m, index, address, [~entry & mask for entry in content])
+    whole = ~Cat(bits, C(0, shape.width - len(bits)))
+    return whole.as_signed() if shape.signed else whole
+
+
+def _entry_shape(content: Sequence[int]) -> Shape:
+    return wire_shape(Instr(Op.CONST, (), (0,), min(content), max(content)))
 
 
 def _side_by_side(upper: Value, lower: Value, shift: int) -> Value:

@@ -102,7 +102,10 @@ def unit(lut, *, max_ulp=0, mhz=260.0, gates=""):
         **{"datapath": counts(lut), "top": counts(lut + 1), "gates": {"xc7": gates}},
         "hard_blocks": {"dsp": 0, "bram": 0},
         "fast": {"kind": "pwl", "top": counts(lut + 5), "latency_cycles": 6, "gates": {"ecp5": gates}},
-        "fmax_mhz": {f: {"median": mhz, "seeds": [mhz], "target": 250.0} for f in ("ecp5", "ice40")},
+        "fmax_mhz": {
+            family: {"median": mhz, "seeds": [mhz], "target": 250.0, "limit": "w1_q1 to w2_q2: 4 cells"}
+            for family in ("ecp5", "ice40")
+        },
     }
 
 
@@ -154,6 +157,24 @@ def test_a_claim_fails(changes, claim):
 def test_a_failure_names_the_case():
     text = next(t for _, t, holds in checks(results(peers=(24,))[0]) if not holds)
     assert text == "1 of 2; not tanh 8->8 exact (24, 24)"
+
+
+def test_what_limits_a_slow_unit_is_told():
+    text = next(t for _, t, holds in checks(results(mhz=249.0)[0]) if not holds)
+    assert text == "1 of 2; not tanh 8->8 exact (249 MHz, w1_q1 to w2_q2: 4 cells)"
+
+
+@pytest.mark.parametrize(
+    ("reached", "taken"),
+    [({1.05: 250.0}, 1.05), ({1.05: 249.0, 1.2: 251.0}, 1.2), ({1.05: 240.0, 1.2: 230.0}, 1.05)],
+)
+def test_registers_are_planned_faster_until_the_clock_is_reached(monkeypatch, tmp_path, reached, taken):
+    def aimed(case, target, headroom, cache):
+        return {"headroom": headroom, "fmax_mhz": {"ecp5": {"median": reached[headroom]}}}
+
+    monkeypatch.setattr(measuring, "_aimed", aimed)
+    case = Plan(functions=("tanh",), widths=((8, 8),)).cases()[0]
+    assert measuring._fast(case, None, tmp_path)["headroom"] == taken
 
 
 def test_the_best_peer_is_no_further_off():

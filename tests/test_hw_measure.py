@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,6 +87,7 @@ def test_more_logic_is_slower_on_both_families(tmp_path: Path) -> None:
             text, "delay", buses, target_mhz=100.0, seeds=1, cache=tmp_path, family=family
         )
         assert found["seeds"] == [found["median"]]
+        assert re.fullmatch(r"\S+ to \S+: \d+ cells, \d+\.\d ns in cells, \d+\.\d ns between", found["limit"])
         return found["median"]
 
     assert {
@@ -93,6 +96,24 @@ def test_more_logic_is_slower_on_both_families(tmp_path: Path) -> None:
         "ecp5": True,
         "ice40": True,
     }
+
+
+def _path(*steps: tuple[str, float], ends: tuple[str, str]) -> dict[str, Any]:
+    path = [{"type": type, "delay": delay, "from": {"cell": ends[0]}} for type, delay in steps]
+    path.append({"type": "setup", "delay": 0.1, "from": {"cell": ends[1]}})
+    return {"from": "posedge clk", "to": "posedge clk", "path": path}
+
+
+def test_the_longest_path_between_registers_is_told() -> None:
+    short = _path(("clk-to-q", 0.5), ("routing", 1.0), ends=("a_TRELLIS_FF_Q", "b_TRELLIS_FF_Q_3"))
+    long = _path(
+        *[("clk-to-q", 0.5), ("routing", 1.25), ("logic", 0.25), ("routing", 1.0), ("logic", 0.2)],
+        ends=("lane0.w3_q1_SB_DFFE_Q_D_SB_LUT4_O", "lane0.w4_q2_TRELLIS_FF_Q_9"),
+    )
+    inward = _path(("routing", 9.0), ends=("pin", "b")) | {"from": "<async>"}
+    told = "lane0.w3_q1 to lane0.w4_q2: 2 cells, 1.1 ns in cells, 2.2 ns between"
+    assert measure.longest_path([short, long, inward]) == told
+    assert measure.longest_path([inward]) == ""
 
 
 @pytest.mark.tools
@@ -132,3 +153,13 @@ def test_units_are_measured_whole_bare_and_beside_their_operator_pipeline(tmp_pa
     assert unit["operator"]["top"]["lut"] > 0
     assert report["total"]["ice40"]["ff"] == unit["families"]["ice40"]["top"]["ff"]
     assert synth.resource_table(report, config.families).row_count == 2
+
+
+@pytest.mark.tools
+def test_a_table_whose_sign_is_0_for_one_half_takes_a_lut_a_bit(tmp_path: Path) -> None:
+    format = FixedFormat.parse("s6.3")
+    gelu = realize(parse("0.5*x*(1 + erf(0.7071067811865476*x))"), format, format, kind="table").program
+    body = emit_unit(gelu, name="u", folder=tmp_path, expression="x", realization="table", max_ulp=0)
+    lane = f"{body['top']}.lane0"
+    found = measure.resources((tmp_path / "u.v").read_text(), [lane], "xc7", tmp_path / "cache")
+    assert found[lane]["lut"] == 6

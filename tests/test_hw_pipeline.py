@@ -278,3 +278,14 @@ def test_from_minus_one_is_the_complement() -> None:
     program = b.build(b.sub(b.const(-1), b.x), FixedFormat(7, 0))
     codes = program.input.codes()
     assert simulate(Unit(program, plan(program, 100.0)), beats_of(codes, 1)).codes == (-1 - codes).tolist()
+
+
+@pytest.mark.parametrize("content", [(-8, -1), (5, 7), (-1, 5), (-6, 0), (0, 0), (0, 1), (3, 3), (-1, -1)])
+def test_a_table_at_the_end_gives_its_entries_whatever_their_range(content: tuple[int, int]) -> None:
+    input = FixedFormat(4, 0)
+    builder = Builder(input)
+    entries = [content[k % 3 == 1] for k in range(16)]
+    program = finish(builder, builder.lookup(builder.low(builder.x, 4), entries))
+    beats = beats_of(input.codes(), 1)
+    got = simulate(Unit(program, plan(program, 100.0)), beats)
+    assert got.codes == [entries[c % 16] for c in input.codes().tolist()]

@@ -101,7 +101,8 @@ def _clocks(units: Mapping[Case, Any]) -> list[Check]:
         target = target_mhz(case.widths[0])
         for ulp, unit in found["units"].items():
             reached = unit["fmax_mhz"]["ecp5"]["median"]
-            text = f"{case.function} {_widths(case)} {_accuracy(ulp)} ({reached:.0f})"
+            limit = unit["fmax_mhz"]["ecp5"]["limit"]
+            text = f"{case.function} {_widths(case)} {_accuracy(ulp)} ({reached:.0f} MHz, {limit})"
             by_target.setdefault(target, []).append((text, reached >= target))
     return [
         _verdict(
