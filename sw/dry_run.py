@@ -117,7 +117,7 @@ class _Small:
             compute=change(config.compute, accumulate=1, tensorboard=False),
             export=change(config.export, images=min(config.export.images, batch), accuracy=False),
             verify=change(config.verify, replay_images=1),
-            synth=change(config.synth, pnr_seeds=1, jobs=1),
+            synth=change(config.synth, pnr_seeds=min(config.synth.pnr_seeds, 1), jobs=1),
         )
         return cls(small)
 

@@ -11,7 +11,7 @@ from benchmarks.accuracy.summary import arrival, checks, differences, recovered,
 from benchmarks.accuracy.tables import document
 from sw.config import AlignConfig
 from sw.ir.errors import InputError
-from sw.run_dir import read_json
+from sw.run_dir import read_json, write_json
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning:torchvision.*", "ignore::DeprecationWarning:timm.*"
@@ -154,6 +154,12 @@ def test_a_tiny_benchmark_runs_and_is_not_measured_twice(tmp_path, monkeypatch, 
     assert "## digits" in capsys.readouterr().out
     monkeypatch.setattr("benchmarks.accuracy.measure.ProcessPoolExecutor", NoWork)
     assert main(options) == 0
+    elsewhere = [*TINY, "--out", str(tmp_path), "--cache", str(tmp_path / "other")]
+    assert main(elsewhere) == 0, "all of it is in accuracy.json"
+    del body["arms"][2]
+    write_json(tmp_path / "accuracy.json", body)
+    with pytest.raises(AssertionError):
+        main(elsewhere)
 
 
 class NoWork:

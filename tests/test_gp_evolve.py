@@ -398,6 +398,7 @@ def many(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("killed")
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_run_goes_on_and_ends_with_the_same_functions(many, script, tmp_path, ending):
     pairs, expected = many
@@ -462,10 +463,10 @@ def test_y_that_x_says_nothing_of(tmp_path):
     assert all(np.isfinite(entry["ratio"]) for entry in sites.values())
 
 
-def test_force_searches_again(evolved, tmp_path):
+def test_force_searches_again(tmp_path):
     from gp import command
 
-    pairs, _ = evolved
+    pairs = save(tmp_path / "pairs.npz", a=0.2)
     words = [
         "--pairs",
         str(pairs),

@@ -118,7 +118,8 @@ def test_a_figure_that_the_summary_lacks_is_an_error_not_a_gap():
 @pytest.mark.parametrize(
     ("value", "how", "text"),
     [
-        (589824, "count", "589 824"),
+        (589824, "count", "589\u202f824"),
+        (1093.66, "one", "1\u202f093.7"),
         (0.99188, "percent", "99.19 %"),
         (0.99188, "points", "99.19"),
         (130.6, "whole", "131"),

@@ -103,6 +103,7 @@ def simulated(monkeypatch, report):
 
 @pytest.mark.tools
 @pytest.mark.slow
+@pytest.mark.xdist_group("simulated")
 class TestSimulated:
     def test_it_states_what_was_measured(self, certified, out):
         body = read_certificate(certified)

@@ -115,6 +115,7 @@ def verified(shared, hdl, tmp_path_factory):
 
 @pytest.mark.tools
 @pytest.mark.slow
+@pytest.mark.xdist_group("simulated")
 class TestSimulated:
     @pytest.mark.parametrize("name", CASES)
     def test_norms_equal_the_model_in_the_stated_cycles(self, verified, name):

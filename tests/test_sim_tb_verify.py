@@ -151,6 +151,7 @@ def share_objects(shared: Path, folder: Path) -> None:
 
 @pytest.mark.tools
 @pytest.mark.slow
+@pytest.mark.xdist_group("simulated")
 class TestSimulated:
     def test_good_units_pass(self, tmp_path, shared, capsys):
         paths = [make_unit(tmp_path, "good"), make_unit(tmp_path, "wide", lanes=3)]
@@ -267,6 +268,7 @@ def make_run(runs: Path) -> RunDir:
 
 @pytest.mark.tools
 @pytest.mark.slow
+@pytest.mark.xdist_group("simulated")
 def test_stage_verifies_a_run_on_its_real_activations(tmp_path, shared, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run = make_run(Path("runs"))
@@ -297,6 +299,7 @@ def test_stage_verifies_a_run_on_its_real_activations(tmp_path, shared, monkeypa
 
 @pytest.mark.tools
 @pytest.mark.slow
+@pytest.mark.xdist_group("simulated")
 def test_waves_of_a_run_are_recorded_though_it_is_up_to_date(tmp_path, shared, monkeypatch, capsys):
     monkeypatch.setenv("WAVES", "0")  # what the command sets ends with the test
     run = make_run(tmp_path)

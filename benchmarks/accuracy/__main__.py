@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             epochs=args.epochs,
             jobs=args.jobs,
             cache=args.cache.resolve(),
+            kept=args.out / "accuracy.json",
             overrides=tuple(args.overrides),
         )
         results = measure(plan)

@@ -48,10 +48,17 @@ class Results:
 
 
 def measure(plan: Plan) -> Results:
-    """All of a plan, ``plan.jobs`` at a time; an interrupted call is continued by the next."""
+    """All of a plan, ``plan.jobs`` at a time; an interrupted call is continued by the next.
+
+    What an earlier call wrote into ``plan.kept`` is taken from there where configuration and code are still
+    the same, so that seeds may be measured on different days.
+    """
     start = time.monotonic()
-    runs = _all(plan, plan.runs(), measure_run, "accuracy bench: runs", _run_key)
-    arms = _all(plan, plan.arms(), measure_arm, "accuracy bench: arms", _arm_key)
+    earlier = read_json(plan.kept) if plan.kept is not None and plan.kept.exists() else {}
+    found = {body["key"]: body for kind in ("runs", "arms") for body in earlier.get(kind, ())}
+    finished = _finished(plan, found)
+    runs = _all(plan, plan.runs(), measure_run, "accuracy bench: runs", finished, _run_key)
+    arms = _all(plan, plan.arms(), measure_arm, "accuracy bench: arms", found, _arm_key)
     return Results(plan, runs, arms, time.monotonic() - start)
 
 
@@ -146,15 +153,24 @@ def _zero_shot(run: RunDir, entries: Mapping[str, Mapping[str, Any]], splits: Sp
     return found
 
 
+def _finished(plan: Plan, earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """Of earlier results those of runs from which no arm has to start any more."""
+    waiting = {(arm.benchmark, arm.seed) for arm in plan.arms() if _arm_key(plan, arm) not in earlier}
+    keys = {_run_key(plan, task) for task in plan.runs() if task not in waiting}
+    return {key: body for key, body in earlier.items() if key in keys}
+
+
 def _all(
     plan: Plan,
     tasks: Sequence[Task],
     do: Callable[[Plan, Task], dict[str, Any]],
     label: str,
+    earlier: Mapping[str, dict[str, Any]],
     key: Callable[[Plan, Task], str],
 ) -> dict[Task, dict[str, Any]]:
-    files = {task: plan.cache / f"{do.__name__}-{key(plan, task)}.json" for task in tasks}
-    missing = [task for task in tasks if not files[task].exists()]
+    keys = {task: key(plan, task) for task in tasks}
+    files = {task: plan.cache / f"{do.__name__}-{keys[task]}.json" for task in tasks}
+    missing = [task for task in tasks if keys[task] not in earlier and not files[task].exists()]
     with (
         progress(label, len(missing)) as step,
         ProcessPoolExecutor(plan.jobs, multiprocessing.get_context("spawn")) as pool,
@@ -162,12 +178,13 @@ def _all(
         futures = {pool.submit(do, plan, task): task for task in missing}
         try:
             for future in as_completed(futures):
-                write_json(files[futures[future]], future.result())
-                step(str(futures[future]))
+                task = futures[future]
+                write_json(files[task], future.result() | {"key": keys[task]})
+                step(str(task))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return {task: read_json(path) for task, path in files.items()}
+    return {task: earlier.get(keys[task]) or read_json(path) for task, path in files.items()}
 
 
 def _run_key(plan: Plan, task: tuple[str, int]) -> str:
@@ -177,10 +194,10 @@ def _run_key(plan: Plan, task: tuple[str, int]) -> str:
 
 
 def _arm_key(plan: Plan, arm: Arm) -> str:
-    run = RunDir.create(plan.config(arm.benchmark, arm.seed))
-    made_of = [file_digest(path) for path in (run.original, run.functions)]
-    config = align_config(run.config.align, arm.regime)
-    return _hashed(dataclasses.asdict(arm), dataclasses.asdict(config), made_of, code_digest("sw.model"))
+    config = align_config(plan.config(arm.benchmark, arm.seed).align, arm.regime)
+    return _hashed(
+        dataclasses.asdict(arm), dataclasses.asdict(config), _run_key(plan, (arm.benchmark, arm.seed))
+    )
 
 
 def _hashed(*parts: Any) -> str:

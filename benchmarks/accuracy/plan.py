@@ -68,6 +68,8 @@ class Plan:
     """0: as many as each benchmark says."""
     jobs: int = 2
     cache: Path = Path("build/accuracy_bench")
+    kept: Path | None = None
+    """The ``accuracy.json`` of earlier calls."""
     overrides: tuple[str, ...] = ()
     """Of the configurations, as ``--set`` takes them."""
     epochs: int = 0

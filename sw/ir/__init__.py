@@ -1,0 +1,26 @@
+"""Arithmetic: formulas, fixed-point formats, and the integer programs that everything else reads.
+
+Public, from Python (everything else may change):
+
+- `parse.parse`: a formula from its text.
+- `expr.evaluate`: a formula's values in float64.
+- `formats.FixedFormat`: a fixed-point format, such as `s16.11`.
+- `refmap.reference_map`: the correctly rounded output code of every input code.
+- `realize.realize`: the cheapest program of a formula at its formats.
+- `program.Program`: integer operations, one after the other, as JSON, too.
+- `interpret.table`: a program's output for every input code.
+- `layernorm.LayerNorm`: the integers of a LayerNorm or RMSNorm unit.
+- `errors.InputError`: what bad input raises, everywhere.
+"""
+
+__all__ = [
+    "errors",
+    "expr",
+    "formats",
+    "interpret",
+    "layernorm",
+    "parse",
+    "program",
+    "realize",
+    "refmap",
+]

@@ -1,0 +1,14 @@
+"""Models: timm Vision Transformers, their norms captured, swapped, re-aligned and quantized.
+
+Public, from Python (everything else may change):
+
+- `data.load_splits`: training, calibration and test images of a configuration.
+- `fold.plan_folds`: every norm site, and the layers that its affine folds into.
+- `capture.record`: pairs of input and pre-affine output of every site.
+- `swap.swap`: scalar functions in place of norms.
+- `refit.refit`: affines and the layers that read them, in closed form.
+- `evaluate.accuracy`: the share of images that a model gets right.
+- `runtime.prepare`: a model on the device of this process.
+"""
+
+__all__ = ["capture", "data", "evaluate", "fold", "refit", "runtime", "swap"]

@@ -15,14 +15,22 @@ from markupsafe import Markup, escape
 from sw.report import figures
 from sw.run_dir import RunDir
 
+THIN_SPACE = "\u202f"
+"""Between thousands; no line breaks at it."""
+
+
+def _grouped(value: float, decimals: int) -> str:
+    return f"{value:,.{decimals}f}".replace(",", THIN_SPACE)
+
+
 FORMATS: dict[str, Callable[[Any], str]] = {
     "text": str,
-    "count": lambda value: f"{value:,}".replace(",", " "),
+    "count": lambda value: _grouped(value, 0),
     "percent": lambda value: f"{100 * value:.2f} %",
     "points": lambda value: f"{100 * value:.2f}",
     "share": lambda value: f"{100 * value:.1f} %",
-    "whole": lambda value: f"{value:,.0f}".replace(",", " "),
-    "one": lambda value: f"{value:.1f}",
+    "whole": lambda value: _grouped(value, 0),
+    "one": lambda value: _grouped(value, 1),
     "two": lambda value: f"{value:.2f}",
     "four": lambda value: f"{value:.4f}",
     "times": lambda value: f"{value:.0f}" if value >= 10 else f"{value:.1f}",
