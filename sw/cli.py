@@ -35,7 +35,7 @@ STAGES: dict[str, str] = {
 }
 """Every stage's module, in the order of a run. A module is imported when its stage is."""
 
-LAST_ACCURACY_STAGE = "quantize"
+LAST_ACCURACY_STAGE = "export"
 """A further seed of a run repeats everything up to here: all that an accuracy depends on."""
 
 

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from sw.config import from_dict
-from sw.report.summary import _accuracy, _further_seeds
+from sw.report.summary import _accuracy, _further_seeds, _measured
 from sw.report.tables import show
 from sw.run_dir import RunDir, write_json
 
@@ -107,6 +107,19 @@ def test_accuracy_is_over_the_seeds_of_the_same_configuration_only():
     assert found["std"] == pytest.approx(0.02 / 2**0.5)
     assert (found["n"], found["seeds"]) == (2, [0, 1])
     assert json.dumps(found)
+
+
+def test_integers_alone_count_where_they_were_measured():
+    run = seeded(0, 0.90)
+    assert "integer" not in _measured(run)
+    write_json(run.accuracy("integer"), {"accuracy": 0.8, "images": 100, "seed": 0})
+    below = {"runs_dir": str(run.seeds)}
+    seeded(1, 0.92, name="seed1", **below)
+    other = seeded(2, 0.94, name="seed2", **below)
+    write_json(other.accuracy("integer"), {"accuracy": 0.7, "images": 100, "seed": 2})
+    assert _measured(run)[-1] == "integer"
+    assert _accuracy(run, "integer")["values"] == [0.8, 0.7]
+    assert _accuracy(run, "quantized")["values"] == [0.90, 0.92, 0.94]
 
 
 def test_a_seed_does_not_count_twice():

@@ -122,6 +122,7 @@ def test_report_shows_accuracy_functions_and_hardware(run):
         "refitted",
         "realigned",
         "quantized",
+        "integer",
     }
     with np.load(run[0] / "report/predictions.npz") as stored:
         for which, body in summary["accuracy"].items():

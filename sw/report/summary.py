@@ -21,7 +21,7 @@ from sw.ir.formats import IntArray
 from sw.report.norms import comparison, cycles, traffic
 from sw.report.norms import sites as norm_sites
 from sw.report.page import render
-from sw.report.tables import ACCURACIES, show
+from sw.report.tables import ACCURACIES, OPTIONAL, show
 from sw.report.traffic import ROW_BUFFER, TWO_PASSES, UNFUSED
 from sw.run_dir import RunDir, file_digest, read_json, write_json, write_npz, write_text
 from sw.stage import Stage
@@ -47,7 +47,7 @@ def summarize(run: RunDir) -> dict[str, Any]:
     synth = read_json(run.synth / "synth.json")
     costs = {unit["site"]: unit for unit in synth["units"].values()}
     sites = [_site(run, site, functions[site], units[site], checks[site], costs[site]) for site in functions]
-    accuracy = {which: _accuracy(run, which) for which in ACCURACIES}
+    accuracy = {which: _accuracy(run, which) for which in _measured(run)}
     side_by_side = comparison(run)
     replaced = norm_sites(run, accuracy["original"]["images"])
     moved = traffic(replaced, run.config.report)
@@ -129,10 +129,14 @@ def predictions(run: RunDir) -> dict[str, IntArray]:
     """``<which>.seed<n>.labels`` and ``.predicted`` behind every accuracy, int64, to recompute it."""
     arrays: dict[str, IntArray] = {}
     for seed in (run, *_further_seeds(run)):
-        for which in ACCURACIES:
+        for which in _measured(seed):
             with np.load(seed.predictions(which)) as stored:
                 arrays |= {f"{which}.seed{seed.config.seed}.{key}": stored[key] for key in stored.files}
     return arrays
+
+
+def _measured(run: RunDir) -> list[str]:
+    return [which for which in ACCURACIES if which != OPTIONAL or run.accuracy(which).exists()]
 
 
 def _accuracy(run: RunDir, which: str) -> dict[str, Any]:
@@ -150,7 +154,7 @@ def _accuracy(run: RunDir, which: str) -> dict[str, Any]:
 
 
 def _accuracy_files(run: RunDir, which: str) -> list[Path]:
-    return [run.accuracy(which), *(seed.accuracy(which) for seed in _further_seeds(run))]
+    return [seed.accuracy(which) for seed in (run, *_further_seeds(run)) if which in _measured(seed)]
 
 
 def _further_seeds(run: RunDir) -> list[RunDir]:
@@ -162,7 +166,7 @@ def _further_seeds(run: RunDir) -> list[RunDir]:
             config, seed=run.config.seed, name=run.config.name, runs_dir=run.config.runs_dir
         )
         seed = RunDir(path.parent, config)
-        done = all(seed.accuracy(which).exists() for which in ACCURACIES)
+        done = all(seed.accuracy(which).exists() for which in _measured(seed))
         if same == run.config and config.seed != run.config.seed and done:
             found.append(seed)
     return found

@@ -17,8 +17,11 @@ ACCURACIES = {
     "refitted": "and their readers, no epoch",
     "realigned": "re-aligned",
     "quantized": "int8, with units",
+    "integer": "integers alone",
 }
 """Stages at which test accuracy is measured, and what tables call them."""
+OPTIONAL = "integer"
+"""Of models with an integer-only form, where ``export.accuracy`` asks for it."""
 
 
 def show(summary: dict[str, Any], synth: dict[str, Any], console: Console) -> None:
