@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.units.peer import CORE, TOP, Peer, peers
 from benchmarks.units.plan import Case, Plan
+from benchmarks.units.simulate import simulated
 from hw.emit import unit_verilog
 from hw.measure import fmax_mhz, resources
 from hw.pipeline import Unit
@@ -46,7 +47,7 @@ HEADROOMS = (1.05, 1.2)
 it is reached counts, since wires of wide tables are longer than the delay model knows."""
 PEER_TABLE_BITS = 12
 """Yosys takes more than nine minutes for da4ml's table of 16 input bits, so it gets none of over these."""
-_OWN = ("measure", "peer")
+_OWN = ("measure", "peer", "simulate")
 """Modules of this package that decide what a case gives."""
 
 
@@ -79,6 +80,7 @@ def _own(case: Case, target: Target, cache: Path) -> dict[str, Any]:
         "latency_cycles": small.schedule.latency_cycles,
         "top": {},
         "datapath": {},
+        "simulation": simulated(small, target, text, UNIT, cache),
         "gates": {},
     }
     for family in case.families:
@@ -121,6 +123,7 @@ def _aimed(case: Case, target: Target, headroom: float, cache: Path) -> dict[str
         "headroom": headroom,
         "latency_cycles": fast.schedule.latency_cycles,
         "top": counts,
+        "simulation": simulated(fast, target, text, UNIT, cache),
         "gates": {"ecp5": _gate_level(fast, text, "ecp5", cache)},
         "fmax_mhz": _clocks(case, text, UNIT, {"ecp5": case.seeds, "ice40": 1}, cache),
     }

@@ -43,7 +43,13 @@ def checks(results: Results) -> list[Check]:
     """The claims that this benchmark decides."""
     units = {case: found for case, found in results.of.items() if not case.is_clip_check}
     clips = {case.formula: found for case, found in results.of.items() if case.is_clip_check}
-    rows = [_gates(results), *_published(units), *_against_peer(units), *_clocks(units)]
+    rows = [
+        _simulations(results),
+        _gates(results),
+        *_published(units),
+        *_against_peer(units),
+        *_clocks(units),
+    ]
     return rows + (_clip_rows(clips) if clips else [])
 
 
@@ -52,6 +58,15 @@ def _verdict(claim: str, cases: Sequence[tuple[str, bool]]) -> Check:
     failed = [text for text, holds in cases if not holds]
     text = f"{len(cases) - len(failed)} of {len(cases)}"
     return claim, text + (f"; not {', '.join(failed)}" if failed else ""), not failed
+
+
+def _simulations(results: Results) -> Check:
+    cases = [
+        (f"{case} ({unit['simulation']})", not unit["simulation"])
+        for case, found in results.of.items()
+        for unit in (*found["units"].values(), *_fast_ones(found))
+    ]
+    return _verdict("Verilog, program, PyTorch and rounded function agree on every input code", cases)
 
 
 def _gates(results: Results) -> Check:

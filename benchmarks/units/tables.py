@@ -35,7 +35,7 @@ def introduction(results: Results, plan: Plan) -> str:
     return (
         f"Written by `make bench-units`: {', '.join(tools())}, Python {platform.python_version()}. It took "
         f"{results.wall_s / 60:.1f} minutes, {plan.jobs} cases at a time, for {results.num_new} cases; the "
-        f"others are from earlier runs ({spent} in all).\n\n"
+        f"others are from earlier runs ({spent} in all). Answers of the tools that were kept took none.\n\n"
         "LUTs are of the whole unit, stream control included, and in brackets of its data path alone; FF of "
         "the whole unit on xc7; all without DSP and block RAM. DSP and BRAM are what Yosys takes on ECP5 if "
         "it may. These are of the smallest unit with one or two registers. *Fast* is the unit whose "
@@ -43,8 +43,10 @@ def introduction(results: Results, plan: Plan) -> str:
         "for which slow operations are cut: 250 MHz up to 10 input bits and 200 MHz beyond (for ECP5; iCE40 "
         "is shown without a claim). "
         f"MHz: nextpnr, median of {plan.seeds} seeds on LFE5U-25F-6, one seed on iCE40 HX8K, registers on "
-        "all ports. Every netlist was simulated after synthesis on every input code, ours for all three "
-        "families, flowing and with stalls, da4ml's for xc7, flowing; cells are as Yosys models them."
+        "all ports. Our Verilog was simulated in Verilator on every input code, flowing and with stalls, "
+        "against program, PyTorch and rounded function. Every netlist was simulated after synthesis on every "
+        "input code, ours for all three families, flowing and with stalls, da4ml's for xc7, flowing; cells "
+        "are as Yosys models them."
     )
 
 
