@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from hw import vendor
 from sw.ir.delays import DELAYS
 from sw.ir.design import OBJECTIVES, Design
-from sw.ir.parse import FUNCTIONS
-from sw.ir.pipelining import Pipelining
+from sw.ir.formats import EXHAUSTIVE_BITS, FixedFormat
+from sw.ir.parse import FUNCTIONS, parse
+from sw.ir.pipelining import DEFAULT, Pipelining
 from sw.ir.realize import KINDS
+from sw.ir.refmap import saturated_share
 from sw.run_dir import read_npy
 from sw.stage import guarded
 from sw.terminal import table_console
@@ -25,6 +27,10 @@ DESCRIPTION = "a hardware unit from a formula"
 EPILOG = f"""A formula is arithmetic over x with + - * / ** and {", ".join(FUNCTIONS)}; clip(e) limits to
 [-5, 5], clip(e, lo, hi) to constants. Formats: s16.11 is signed, 16 bits, 11 after the binary point.
 Kinds: {", ".join(KINDS)}."""
+MISSED_CLOCK = 3
+"""Exit status."""
+MOSTLY = 0.9
+"""A share of saturated codes that is seldom meant."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reachable", type=Path, metavar="FILE.npy", help="input codes, or values of x, that occur at all"
     )
     parser.add_argument("--lanes", type=int, default=1, metavar="N", help="elements a beat")
-    parser.add_argument("--fmax", type=float, default=200.0, metavar="MHZ", help="target clock")
+    parser.add_argument(
+        "--fmax",
+        type=float,
+        metavar="MHZ",
+        help=f"target clock (default: {DEFAULT.fmax_mhz:g}); one asked for and missed ends with status 3",
+    )
     parser.add_argument("--latency", type=int, metavar="CYCLES", help="register stages, instead of a clock")
     parser.add_argument("--family", default="ecp5", help=f"whose delays count: {', '.join(DELAYS)}")
     parser.add_argument("--name", default="unit", help="name of the unit and of its files")
@@ -58,8 +69,9 @@ def compile_unit(args: argparse.Namespace) -> int:
     from hw.compare import comparison_table, measure_designs
     from hw.compile import compile_formula
 
-    vendor.check_arguments(args, args.fmax)
-    order = _order(args)
+    fmax_mhz = DEFAULT.fmax_mhz if args.fmax is None else args.fmax
+    vendor.check_arguments(args, fmax_mhz)
+    order = _order(args, fmax_mhz)
     unit, found = compile_formula(order, args.folder)
     if args.realize == "all":
         measured = measure_designs(order, found, args.folder)
@@ -67,12 +79,25 @@ def compile_unit(args: argparse.Namespace) -> int:
     else:
         for number, design in enumerate(found):
             print(("   " if number else "-> ") + _line(design))
-    _remark(args, unit, 1000 / found[0].schedule.period_ns)
-    vendor.write_asked(args, args.folder, unit, args.fmax)
-    return 0
+    _remark(args, unit)
+    vendor.write_asked(args, args.folder, unit, fmax_mhz)
+    is_aim = args.latency is None and args.objective != "fmax"
+    return _judge_clock(args, 1000 / found[0].schedule.period_ns, fmax_mhz) if is_aim else 0
 
 
-def _order(args: argparse.Namespace) -> Order:
+def _judge_clock(args: argparse.Namespace, predicted_mhz: float, fmax_mhz: float) -> int:
+    """The exit status: a clock that was asked for and is missed is a failure, though the unit is there."""
+    if predicted_mhz >= fmax_mhz:
+        return 0
+    text = f"the delay model of {args.family} gives {predicted_mhz:.0f} MHz, not "
+    if args.fmax is None:
+        print(f"note: {text}{fmax_mhz:g} MHz", file=sys.stderr)
+        return 0
+    print(f"normforge: {text}the {fmax_mhz:g} MHz asked for; the unit was written", file=sys.stderr)
+    return MISSED_CLOCK
+
+
+def _order(args: argparse.Namespace, fmax_mhz: float) -> Order:
     from hw.compile import Order
 
     return Order(
@@ -85,7 +110,7 @@ def _order(args: argparse.Namespace) -> Order:
         faithful=args.faithful,
         reachable=None if args.reachable is None else read_npy(args.reachable),
         lanes=args.lanes,
-        pipelining=Pipelining(args.fmax, args.latency, args.family),
+        pipelining=Pipelining(fmax_mhz, args.latency, args.family),
     )
 
 
@@ -100,11 +125,20 @@ def _line(design: Design) -> str:
     )
 
 
-def _remark(args: argparse.Namespace, unit: dict[str, Any], predicted_mhz: float) -> None:
-    """What the unit is, where it is not equal to the function, and whether it misses the clock."""
-    if args.latency is None and args.objective != "fmax" and predicted_mhz < args.fmax:
+def _remark(args: argparse.Namespace, unit: dict[str, Any]) -> None:
+    """What the unit is, where it is not equal to the function, and what its formats do to it."""
+    input, output = FixedFormat.parse(unit["input"]), FixedFormat.parse(unit["output"])
+    share = saturated_share(parse(args.formula), input, output)
+    if share >= MOSTLY:
         print(
-            f"note: the delay model gives {predicted_mhz:.0f} MHz, not the {args.fmax:g} MHz asked for",
+            f"note: the function is beyond the range of {output} at {100 * share:.1f} % of the input codes, "
+            "where the unit saturates; fewer bits after the point hold larger values",
+            file=sys.stderr,
+        )
+    if input.width > EXHAUSTIVE_BITS:
+        print(
+            f"note: of {1 << input.width} input codes verify simulates {1 << EXHAUSTIVE_BITS} at random and "
+            "the corners; the program was compared with the function at all of them",
             file=sys.stderr,
         )
     if unit["max_ulp"] > int(args.faithful):

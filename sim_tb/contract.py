@@ -17,13 +17,11 @@ from sim_tb.job import Expected
 from sim_tb.results import Check
 from sim_tb.unit import UnitFiles, digest_of_table
 from sw.ir import interpret
-from sw.ir.formats import FixedFormat, IntArray
+from sw.ir.formats import EXHAUSTIVE_BITS, FixedFormat, IntArray
 from sw.ir.parse import parse
 from sw.ir.program import Program
 from sw.ir.refmap import reference_map
 
-EXHAUSTIVE_BITS = 16
-"""Widest input of which every code is checked."""
 SAMPLES = 1 << 16
 NO_TORCH = "torch is not installed"
 SHOWN = 4

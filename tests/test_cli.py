@@ -92,11 +92,35 @@ def test_a_given_latency_and_an_objective(tmp_path):
 
 def test_a_missed_clock_is_said(tmp_path, capsys):
     options = ("tanh(x)", "--in", "s8.5", "--out", "s8.7")
-    assert compiled(*options, "--fmax", "2000") == 0
-    assert "MHz, not the 2000 MHz asked for\n" in capsys.readouterr().err
+    assert compiled(*options, "--fmax", "2000") == 3
+    said = capsys.readouterr().err
+    assert said.startswith("normforge: the delay model of ecp5 gives ")
+    assert said.endswith(" MHz, not the 2000 MHz asked for; the unit was written\n")
+    assert (tmp_path / "out/unit.v").exists()
     for fine in (("--fmax", "100"), ("--objective", "fmax"), ("--latency", "1")):
         assert compiled(*options, *fine) == 0
         assert "MHz" not in capsys.readouterr().err
+
+
+def test_a_clock_that_nobody_asked_for_is_only_noted(capsys):
+    assert compiled("x*x*x", "--in", "s16.12", "--out", "s16.10", "--realize", "operator") == 0
+    said = capsys.readouterr()
+    assert "note: the delay model of ecp5 gives " in said.err
+    assert said.err.splitlines()[-1].endswith(" MHz, not 200 MHz")
+
+
+def test_an_output_that_mostly_saturates_is_noted(capsys):
+    assert compiled("100 + x", "--in", "s8.5", "--out", "s8.5") == 0
+    assert "beyond the range of s8.5 at 100.0 % of the input codes, where the unit" in capsys.readouterr().err
+    assert compiled("2*x", "--in", "s8.5", "--out", "s8.5") == 0
+    assert "beyond the range" not in capsys.readouterr().err
+
+
+def test_what_is_not_simulated_of_a_wide_input_is_noted(capsys):
+    assert compiled("x", "--in", "s18.12", "--out", "s8.2") == 0
+    assert "note: of 262144 input codes verify simulates 65536 at random" in capsys.readouterr().err
+    assert compiled("x", "--in", "s16.12", "--out", "s8.4") == 0
+    assert "verify simulates" not in capsys.readouterr().err
 
 
 def test_codes_that_never_occur_are_stated(tmp_path, capsys):

@@ -15,6 +15,8 @@ FloatArray = npt.NDArray[np.float64]
 
 MAX_WIDTH = 32
 """Widest code at a unit's boundary; wires inside a Program may be wider (up to 62 bits)."""
+EXHAUSTIVE_BITS = 16
+"""Widest input of which every code is simulated."""
 MAX_FRAC = 64
 _SYNTAX = re.compile(r"([su])(\d+)\.(-?\d+)")
 

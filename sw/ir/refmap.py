@@ -10,7 +10,7 @@ import numpy as np
 
 from sw.ir.bounded import FLOAT64, Arithmetic, enclosure, multiprecision
 from sw.ir.errors import InputError
-from sw.ir.expr import Expr, interpret_expr
+from sw.ir.expr import Expr, evaluate, interpret_expr
 from sw.ir.formats import FixedFormat, IntArray
 from sw.ir.interpret import MAX_TABLE_BITS
 
@@ -51,6 +51,22 @@ def reference_map(expr: Expr, input: FixedFormat, output: FixedFormat) -> IntArr
     if open_codes.size:
         result[open_codes] = _decide(expr, codes[open_codes], input, output)
     return np.repeat(result, block)
+
+
+def saturated_share(expr: Expr, input: FixedFormat, output: FixedFormat) -> float:
+    """The share of input codes at which f lies beyond the output's range by more than rounding, 0 to 1.
+
+    By float64: at a code where that errs, f is half a step beyond the range within its error.
+
+    >>> from sw.ir.parse import parse
+    >>> s = FixedFormat.parse
+    >>> saturated_share(parse("2*x"), s("s4.0"), s("s4.0"))  # -8..-5 and 4..7
+    0.5
+    """
+    values = evaluate(expr, input.to_real(input.codes()))
+    low, high = output.to_real(np.array([output.min_raw, output.max_raw]))
+    half = output.step / 2
+    return float(np.mean((values < low - half) | (values > high + half)))
 
 
 def _unread_bits(expr: Expr, input: FixedFormat) -> int:
