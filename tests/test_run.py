@@ -1,6 +1,7 @@
 """The product as its users meet it: make targets on a tiny run, from training to the report."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,11 @@ def run(tmp_path_factory):
         done = make(folder, target)
         assert done.returncode == 0, done.stderr
     return folder / "runs/tiny", done.stdout
+
+
+def test_tests_of_one_run_share_a_worker(request):
+    """Without the group in its name every worker would make a run of its own."""
+    assert "PYTEST_XDIST_WORKER" not in os.environ or request.node.nodeid.endswith("@run")
 
 
 def test_hdl_leaves_a_unit_for_every_site(run):
