@@ -81,6 +81,15 @@ def test_broken_programs_are_refused(instrs, tables, message):
         ({"input": "s0.3"}, "width of a signed format"),
         ({"instructions": [{"op": "nonsense"}]}, r"program must be JSON as docs/ir\.md describes"),
         ({"instructions": None}, r"program must be JSON as docs/ir\.md describes"),
+        ({"tables": [[0, None]]}, "not this: None is no integer"),
+        ({"tables": [[0.5]]}, "not this: 0.5 is no integer"),
+        *(
+            (
+                {"instructions": [{"op": "abs", "args": [0], "params": [], "range": [0, 1]} | odd]},
+                "is no integer",
+            )
+            for odd in ({"args": [None]}, {"params": ["1"]}, {"range": [0, True]})
+        ),
     ],
 )
 def test_from_json_wrong(change, message):

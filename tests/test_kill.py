@@ -25,16 +25,16 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
     (folder / "tiny.toml").write_text(
         TINY.replace('"xc7", "ecp5"', '"xc7"').replace("pnr_seeds = 1", "pnr_seeds = 0")
     )
-    log = (folder / "log").open("ab")
     command = [sys.executable, "-m", "sw.cli", "run", "tiny.toml"]
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-    )
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        )
 
 
 def killed_after(run: subprocess.Popen[bytes], seconds: float) -> bool:

@@ -191,7 +191,7 @@ class Program:
             if version != VERSION:
                 raise InputError(f"program version must be {VERSION}, not {version!r}")
             instrs = tuple(_instr(item) for item in body["instructions"])
-            tables = tuple(tuple(int(v) for v in table) for table in body["tables"])
+            tables = tuple(_integers(table) for table in body["tables"])
             formats = FixedFormat.parse(body["input"]), FixedFormat.parse(body["output"])
         except InputError:
             raise
@@ -225,6 +225,13 @@ def dropping(program: Program, input: FixedFormat, bits: int) -> Program:
 
 
 def _instr(item: dict[str, Any]) -> Instr:
-    args: Sequence[int] = item["args"]
-    lo, hi = item["range"]
-    return Instr(Op(item["op"]), tuple(args), tuple(item["params"]), int(lo), int(hi))
+    lo, hi = _integers(item["range"])
+    return Instr(Op(item["op"]), _integers(item["args"]), _integers(item["params"]), lo, hi)
+
+
+def _integers(values: Sequence[Any]) -> tuple[int, ...]:
+    """As they are: JSON may hold any number, text or null in their place."""
+    for value in values:
+        if type(value) is not int:
+            raise ValueError(f"{value!r} is no integer")
+    return tuple(values)
