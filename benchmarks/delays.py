@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import nnls
 
-from benchmarks.lut_costs import cases
+from benchmarks.lut_costs import cases, noise, one_input, two_inputs
 from hw.emit import unit_verilog
 from hw.measure import fmax_mhz
 from hw.pipeline import Unit
@@ -35,6 +35,20 @@ CHOSEN = (
     *(f"lookup_noise {n}x8" for n in (5, 6, 7, 8)),
     *("mul_unsigned 3x6", "mul_unsigned 4x4", "mul_unsigned 6x6", "mul_signed 8x4", "mul_signed 8x8"),
 )
+
+
+def tables() -> dict[str, Program]:
+    """Tables whose address drives many LUTs, and tables in front of an adder."""
+    made: dict[str, Program] = {}
+    for n in (5, 6, 7, 8):
+        for m in (16, 24, 32):
+            made[f"lookup_noise {n}x{m}"] = one_input(
+                n, lambda b, x, n=n, m=m: b.lookup(x, noise(n, m)), signed=False
+            )
+        made[f"lookup_add {n}x12"] = two_inputs(
+            8, lambda b, x, y, n=n: b.add(x, b.lookup(b.low(y, n), noise(n, 12)))
+        )
+    return made
 
 
 def measure(
@@ -87,7 +101,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
     every = cases()
-    programs = {name: every[name] for name in CHOSEN}
+    programs = {name: every[name] for name in CHOSEN} | tables()
     body = {}
     for family in ("ecp5", "ice40"):
         periods = measure(programs, family, args.seeds, args.cache, args.jobs)

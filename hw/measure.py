@@ -220,7 +220,11 @@ def _escaped(module: str) -> str:
 
 
 def _registered(top: str, buses: Mapping[str, int]) -> str:
-    """A module that puts a register on every port of a unit."""
+    """A module that puts a register on every port of a unit.
+
+    Registers in front have an initial value: without one Yosys moves them behind a table that they address,
+    and the table's delay would count for nobody.
+    """
     widths = {
         "s_axis_tdata": buses["s_axis_tdata"],
         "s_axis_tvalid": 1,
@@ -235,7 +239,7 @@ def _registered(top: str, buses: Mapping[str, int]) -> str:
     }
     ports = [f"input [{width - 1}:0] {name}" for name, width in widths.items()]
     ports += [f"output reg [{width - 1}:0] {name}" for name, width in results.items()]
-    inner = [f"reg [{width - 1}:0] {name}_q;" for name, width in widths.items()]
+    inner = [f"reg [{width - 1}:0] {name}_q = 0;" for name, width in widths.items()]
     inner += [f"wire [{width - 1}:0] {name}_d;" for name, width in results.items()]
     moves = [f"{name}_q <= {name};" for name in widths] + [f"{name} <= {name}_d;" for name in results]
     pins = [f".{name}({name}_q)" for name in widths] + [f".{name}({name}_d)" for name in results]

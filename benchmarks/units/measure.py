@@ -42,9 +42,6 @@ UNIT = "normforge_unit"
 FEW_STAGES = (1, 2)
 """Of units with so many registers the smallest on xc7 is the smallest unit: a register between an adder and
 a table may save LUTs, since Yosys then keeps them apart, or cost some."""
-HEADROOMS = (1.05, 1.2)
-"""Registers are planned for a clock that is so much faster than the one to be reached; the first with which
-it is reached counts, since wires of wide tables are longer than the delay model knows."""
 PEER_TABLE_BITS = 12
 """Yosys takes more than nine minutes for da4ml's table of 16 input bits, so it gets none of over these."""
 _OWN = ("measure", "peer", "simulate")
@@ -104,23 +101,12 @@ def _smallest(target: Target, cache: Path) -> Design:
 
 
 def _fast(case: Case, target: Target, cache: Path) -> dict[str, Any]:
-    """The unit that reaches the clock on ECP5; if none does, the fastest."""
-    found = []
-    for headroom in HEADROOMS:
-        found.append(_aimed(case, target, headroom, cache))
-        if found[-1]["fmax_mhz"]["ecp5"]["median"] >= case.fmax_mhz:
-            return found[-1]
-    return max(found, key=lambda entry: float(entry["fmax_mhz"]["ecp5"]["median"]))
-
-
-def _aimed(case: Case, target: Target, headroom: float, cache: Path) -> dict[str, Any]:
-    """The unit whose registers are planned for a clock with some headroom."""
-    fast = designs([target], Pipelining(headroom * case.fmax_mhz))[0]
+    """The unit that ``normforge compile --fmax`` makes for the case's clock."""
+    fast = designs([target], Pipelining(case.fmax_mhz))[0]
     text = unit_verilog(Unit(fast.program, fast.schedule), UNIT)
     counts = {family: resources(text, [UNIT], family, cache)[UNIT] for family in ("xc7", "ecp5")}
     return {
         "kind": fast.realization.kind,
-        "headroom": headroom,
         "latency_cycles": fast.schedule.latency_cycles,
         "top": counts,
         "simulation": simulated(fast, target, text, UNIT, cache),

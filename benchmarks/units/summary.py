@@ -121,9 +121,7 @@ def _clocks(units: Mapping[Case, Any]) -> list[Check]:
             by_target.setdefault(target, []).append((text, reached >= target))
     return [
         _verdict(
-            f"at least {target:g} MHz on ECP5, {'up to' if target == 250 else 'over'} 10 input bits, "
-            "registers planned for 5 to 20 % more",
-            cases,
+            f"at least {target:g} MHz on ECP5, {'up to' if target == 250 else 'over'} 10 input bits", cases
         )
         for target, cases in by_target.items()
     ]

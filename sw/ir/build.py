@@ -83,6 +83,9 @@ class Builder:
             return b
         if self._is_const(b, 1):
             return a
+        for flag, other in ((a, b), (b, a)):
+            if self.range(flag) == (0, 1):
+                return self.select(flag, other, self.const(0))
         return self._emit(Op.MUL, min(a, b), max(a, b))
 
     def abs(self, a: Wire) -> Wire:

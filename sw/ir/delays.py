@@ -19,20 +19,21 @@ TERMS = (
     "sign",  # what a magnitude or a negation has in front of its carry chain
     "table_bit",  # one more address bit of a table, beyond the four of a LUT,
     "table_far",  # and beyond seven, where the multiplexers beside the LUTs end
+    "table_wide",  # twice as many output bits, beyond eight, that one address drives
     "product",  # a level of a multiplier's tree of adders
 )
 Terms = dict[str, float]
 
 DELAYS: dict[str, dict[str, float]] = {
     "ecp5": {
-        **{"register": 1.809, "lut": 0.573, "carry": 0.706, "carry_bit": 0.035},
-        **{"compare": 0.452, "sign": 0.928, "table_bit": 0.287, "table_far": 1.03},
-        **{"product": 0.87},
+        **{"register": 1.482, "lut": 0.651, "carry": 0.988, "carry_bit": 0.041},
+        **{"compare": 0.446, "sign": 0.887, "table_bit": 0.394, "table_far": 1.009},
+        **{"table_wide": 0.102, "product": 0.863},
     },
     "ice40": {
-        **{"register": 2.814, "lut": 0.413, "carry": 0.167, "carry_bit": 0.109},
-        **{"compare": 0.694, "sign": 0.244, "table_bit": 0.618, "table_far": 0.852},
-        **{"product": 0.782},
+        **{"register": 2.337, "lut": 0.543, "carry": 0.53, "carry_bit": 0.124},
+        **{"compare": 0.752, "sign": 0.132, "table_bit": 0.851, "table_far": 0.733},
+        **{"table_wide": 0.598, "product": 0.765},
     },
 }
 """Family -> nanoseconds of each term and of a register, with the wires: Lattice ECP5 of speed grade 6, iCE40
@@ -85,7 +86,7 @@ def terms(instrs: Sequence[Instr], index: int) -> Terms:
         case Op.SELECT:
             return {"lut": 1 + _tree(args[0].width) - (args[0].width == 1)}
         case Op.LOOKUP:
-            return table_terms(args[0].width)
+            return table_terms(args[0].width, address_load(instrs, instr.args[0]))
         case _:
             return {}
 
@@ -109,10 +110,16 @@ def _compare(args: Sequence[Instr]) -> Terms:
     return {**_carry(width), "compare": 1}
 
 
-def table_terms(address_bits: int) -> Terms:
-    """Of a look-up."""
-    near = min(max(0, address_bits - 4), 3)
-    return {"lut": 1, "table_bit": near, "table_far": max(0, address_bits - 7)}
+def table_terms(address_bits: int, output_bits: int) -> Terms:
+    """Of a look-up; the output bits are those of all look-ups with its address."""
+    near, far = min(max(0, address_bits - 4), 3), max(0, address_bits - 7)
+    wide = math.log2(max(output_bits, 8) / 8)
+    return {"lut": 1, "table_bit": near, "table_far": far, "table_wide": wide}
+
+
+def address_load(instrs: Sequence[Instr], address: int) -> int:
+    """Output bits of all look-ups with one address: how far its wires reach."""
+    return sum(instr.width for instr in instrs if instr.op is Op.LOOKUP and instr.args[0] == address)
 
 
 def product_terms(a: int, b: int) -> Terms:

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sw.ir.build import Builder, Wire
-from sw.ir.delays import DELAYS, Terms, delay_ns, nanoseconds, product_terms, register_ns, table_terms
+from sw.ir.delays import (
+    DELAYS,
+    Terms,
+    address_load,
+    delay_ns,
+    nanoseconds,
+    product_terms,
+    register_ns,
+    table_terms,
+)
 from sw.ir.errors import InputError
 from sw.ir.interpret import MAX_TABLE_BITS
 from sw.ir.program import Op, Program
@@ -69,12 +79,13 @@ def pipelined(program: Program, wanted: Pipelining) -> tuple[Program, Schedule]:
 def cut_to(program: Program, budget_ns: float, family: str) -> Program:
     """The same map in operations that take no longer than the budget, as far as they can be cut."""
     b = Builder(program.input)
-    table_bits = _most(table_terms, MIN_PIECE_BITS, MAX_TABLE_BITS, budget_ns, family)
     wires: list[Wire] = []
     for index, instr in enumerate(program.instrs):
         args = [wires[a] for a in instr.args]
         if instr.op is Op.LOOKUP:
-            wires.append(_looked_up(b, args[0], program.tables[instr.params[0]], table_bits))
+            piece = partial(_piece_terms, program, instr.args[0])
+            bits = _most(piece, MIN_PIECE_BITS, MAX_TABLE_BITS, budget_ns, family)
+            wires.append(_looked_up(b, args[0], program.tables[instr.params[0]], bits))
         elif instr.op not in _SLOW or delay_ns(program.instrs, index, family) <= budget_ns:
             wires.append(b.copy(instr, wires))
         elif instr.op is Op.MUL:
@@ -117,6 +128,12 @@ def _most(of: Callable[[int], Terms], least: int, most: int, budget_ns: float, f
     """The largest size whose delay fits; ``least`` where none does."""
     fitting = [n for n in range(least, most + 1) if nanoseconds(of(n), family) <= budget_ns]
     return max(fitting, default=least)
+
+
+def _piece_terms(program: Program, address: int, bits: int) -> Terms:
+    """Of a look-up in a piece of a table; the other pieces are looked up with the same bits."""
+    others = max(0, program.instrs[address].width - bits)
+    return table_terms(bits, address_load(program.instrs, address) << others)
 
 
 def _product(b: Builder, left: Wire, right: Wire, budget_ns: float, family: str) -> Wire:

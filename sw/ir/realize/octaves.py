@@ -12,7 +12,7 @@ from sw.ir.formats import IntArray
 from sw.ir.price import lut6
 from sw.ir.program import Program
 from sw.ir.realize.domain import Domain, domains, luts_a_bit
-from sw.ir.realize.pwl import coarsest_fit, near_chords
+from sw.ir.realize.pwl import coarsest_fit, line, near_chords
 from sw.ir.realize.target import NotApplicableError, Target
 
 MIN_OUTPUT_BITS = 10
@@ -74,8 +74,7 @@ class Lines:
     def core(self, b: Builder, argument: Wire) -> Wire:
         """The result at an argument, as a wire."""
         segment, place = self.octaves.split(b, argument)
-        rise = b.mul(b.lookup(segment, self.slopes), place)
-        return b.shr(b.add(rise, b.lookup(segment, self.intercepts)), self.shift)
+        return b.shr(line(b, segment, place, self.slopes, self.intercepts), self.shift)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -35,10 +35,16 @@ class Lines:
     def core(self, b: Builder, argument: Wire) -> Wire:
         """The result at an argument, as a wire."""
         segment, dx = b.shr(argument, self.bits), b.low(argument, self.bits)
-        intercept, slope = b.lookup(segment, self.intercepts), b.lookup(segment, self.slopes)
-        least, most = b.range(slope)
-        rise = times(b, dx, least) if least == most else b.mul(slope, dx)
-        return b.shr(b.add(rise, intercept), self.shift)
+        return b.shr(line(b, segment, dx, self.slopes, self.intercepts), self.shift)
+
+
+def line(b: Builder, segment: Wire, dx: Wire, slopes: IntArray, intercepts: IntArray) -> Wire:
+    """Slope * dx + intercept of a segment; where no slope rises, they are stored without a sign."""
+    falls = bool(slopes.max() <= 0)
+    intercept, slope = b.lookup(segment, intercepts), b.lookup(segment, -slopes if falls else slopes)
+    least, most = b.range(slope)
+    change = times(b, dx, least) if least == most else b.mul(slope, dx)
+    return b.sub(intercept, change) if falls else b.add(change, intercept)
 
 
 @dataclass(frozen=True, slots=True, order=True)
