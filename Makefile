@@ -11,7 +11,7 @@ READY  := $(VENV)/.ready
 RUN    := $(BIN)/normforge
 
 .DEFAULT_GOAL := help
-.PHONY: help setup hdl sim synth formal report test test-slow lint docs bench bench-accuracy bench-cost bench-delays bench-gp bench-units clean
+.PHONY: help setup hdl sim synth formal report test test-slow coverage mutants lint docs bench bench-accuracy bench-cost bench-delays bench-gp bench-units clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -46,6 +46,14 @@ test: $(READY)  ## all tests
 test-slow: $(READY)  ## hostile input in large numbers, and a run that is killed twenty times (20 minutes at most)
 	FUZZ_EXAMPLES=$(EXAMPLES) timeout 10m $(BIN)/python -m pytest -q tests/test_fuzz.py
 	timeout 10m $(BIN)/python -m pytest -q -m robust tests/test_kill.py
+
+coverage: $(READY)  ## branches of sw/ir, gp and hw that the tests take: 90 % or more
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[quality]'
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup --cov --cov-report=term:skip-covered
+
+mutants: $(READY)  ## mutation testing of sw/ir (hours; goes on where it was); FILES="sw.ir.schedule*" for some
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[quality]'
+	$(BIN)/mutmut run --max-children $(JOBS) $(FILES)
 
 lint: $(READY)  ## ruff, mypy, import rules
 	$(BIN)/ruff check .

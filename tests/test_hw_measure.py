@@ -98,6 +98,32 @@ def test_more_logic_is_slower_on_both_families(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.tools
+def test_a_table_at_a_units_input_counts(tmp_path: Path) -> None:
+    """Yosys would move the register in front of it behind it."""
+    unit = """
+module looked (input clk, input rst, input [7:0] s_axis_tdata, input s_axis_tvalid, input s_axis_tlast,
+               output s_axis_tready, output reg [7:0] m_axis_tdata, output m_axis_tvalid, output m_axis_tlast,
+               input m_axis_tready);
+  assign {s_axis_tready, m_axis_tvalid, m_axis_tlast} = {m_axis_tready, s_axis_tvalid, s_axis_tlast};
+  reg [7:0] entries [255:0];
+  integer k;
+  initial for (k = 0; k < 256; k = k + 1) entries[k] = (k * k * 37 + k * 11) >> 3;
+  wire [7:0] found = ADDRESS;
+  always @(posedge clk) m_axis_tdata <= found + 8'd3;
+endmodule
+"""
+    buses = {"s_axis_tdata": 8, "m_axis_tdata": 8}
+    clocks = [
+        measure.fmax_mhz(
+            unit.replace("ADDRESS", found), "looked", buses, target_mhz=100.0, seeds=1, cache=tmp_path
+        )
+        for found in ("s_axis_tdata", "entries[s_axis_tdata]")
+    ]
+    assert clocks[0]["median"] > 1.3 * clocks[1]["median"]
+    assert clocks[1]["limit"].startswith("unit.s_axis_tdata to ")
+
+
 def _path(*steps: tuple[str, float], ends: tuple[str, str]) -> dict[str, Any]:
     path = [{"type": type, "delay": delay, "from": {"cell": ends[0]}} for type, delay in steps]
     path.append({"type": "setup", "delay": 0.1, "from": {"cell": ends[1]}})

@@ -1,5 +1,6 @@
 import itertools
 
+import numpy as np
 import pytest
 
 from sw.ir import interpret
@@ -38,6 +39,14 @@ def test_what_does_nothing_vanishes():
     assert b.mul(low, b.const(1)) == low
     assert b.shr(b.shl(low, 0), 0) == low
     assert b.range(b.lt(low, b.const(16))) == (1, 1)
+
+
+def test_a_product_with_a_bit_is_a_choice():
+    b = Builder(S8)
+    program = b.build(b.mul(b.low(b.x, 1), b.shr(b.x, 1)), S8)
+    assert [i.op for i in program.instrs] == [Op.INPUT, Op.LOW, Op.SHR, Op.CONST, Op.SELECT]
+    codes = np.arange(-128, 128)
+    assert np.array_equal(interpret.table(program), codes % 2 * (codes >> 1))
 
 
 def test_a_result_beyond_the_output_is_refused():

@@ -176,6 +176,16 @@ def test_a_power_of_two_slope_needs_no_multiplication_at_all():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("kind", ["pwl", "octaves"])
+@pytest.mark.parametrize(("text", "op"), [("exp(-0.5*x)", Op.SUB), ("1 - exp(-0.5*x)", Op.ADD)])
+def test_slopes_of_one_sign_are_stored_without_it(kind, text, op):
+    program = realize(parse(text), S("u12.8"), S("u10.10"), kind=kind, max_ulp=1).program
+    tables = [i for i in program.instrs if i.op is Op.LOOKUP]
+    assert all(i.lo >= 0 for i in tables)
+    last_sum = [i.op for i in program.instrs if i.op in (Op.ADD, Op.SUB)][-1]
+    assert last_sum is op
+
+
 def test_published_examples_are_realised_exactly():
     for text in (
         "2.5*tanh(clip(x)) + 0.135",

@@ -162,3 +162,17 @@ def test_the_delays_are_those_of_the_benchmark() -> None:
         periods, predicted = measured[family]["periods"], measured[family]["predicted"]
         off = [abs(predicted[name] / periods[name] - 1) for name in periods]
         assert np.median(off) < 0.1
+
+
+def test_a_look_up_takes_longer_the_more_bits_its_address_drives() -> None:
+    def slowest(tables: int, bits: int) -> float:
+        builder = Builder(FixedFormat(7, 0, False))
+        rng = np.random.default_rng(0)
+        wires = [builder.lookup(builder.x, rng.integers(0, 1 << bits, 128)) for _ in range(tables)]
+        while len(wires) > 1:
+            wires = [builder.add(wires[0], wires[1]), *wires[2:]]
+        program = builder.build(wires[0], FixedFormat(32, 0))
+        looked_up = [k for k, instr in enumerate(program.instrs) if instr.op is Op.LOOKUP]
+        return max(delay_ns(program.instrs, k) for k in looked_up)
+
+    assert slowest(1, 4) == slowest(2, 4) < slowest(1, 12) < slowest(2, 12) == slowest(3, 8)
