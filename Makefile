@@ -11,7 +11,7 @@ READY  := $(VENV)/.ready
 RUN    := $(BIN)/normforge
 
 .DEFAULT_GOAL := help
-.PHONY: help setup hdl sim synth formal report test test-slow coverage mutants lint docs bench bench-accuracy bench-cost bench-delays bench-gp bench-units clean
+.PHONY: help setup hdl sim synth formal report test test-slow coverage mutants lint docs bench bench-accuracy bench-cost bench-delays bench-gp bench-speed bench-units clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -81,6 +81,9 @@ bench-gp: $(READY)  ## the search against other engines: benchmarks/gp.md (SECON
 
 bench-accuracy: $(READY)  ## swap, refit, regimes and integers on digits and glyphs: benchmarks/accuracy.md (JOBS)
 	$(BIN)/python -m benchmarks.accuracy --jobs $(JOBS)
+
+bench-speed: $(READY)  ## where people wait: benchmarks/speed.md (about half an hour)
+	$(BIN)/python -m benchmarks.speed
 
 bench-units: $(READY)  ## units of ten functions beside published figures and da4ml: benchmarks/units.md (JOBS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

@@ -13,7 +13,7 @@ from sw.ir.delays import DELAYS
 from sw.ir.design import OBJECTIVES, Design
 from sw.ir.formats import EXHAUSTIVE_BITS, FixedFormat
 from sw.ir.parse import FUNCTIONS, parse
-from sw.ir.pipelining import DEFAULT, Pipelining
+from sw.ir.pipelining import DEFAULT_MHZ, Pipelining
 from sw.ir.realize import KINDS
 from sw.ir.refmap import saturated_share
 from sw.run_dir import read_npy
@@ -54,10 +54,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fmax",
         type=float,
         metavar="MHZ",
-        help=f"target clock (default: {DEFAULT.fmax_mhz:g}); one asked for and missed ends with status 3",
+        help=f"target clock (default: {DEFAULT_MHZ:g}); one asked for and missed ends with status 3",
     )
-    parser.add_argument("--latency", type=int, metavar="CYCLES", help="register stages, instead of a clock")
-    parser.add_argument("--family", default="ecp5", help=f"whose delays count: {', '.join(DELAYS)}")
+    parser.add_argument(
+        "--latency", type=int, metavar="CYCLES", help="register stages; with --fmax both are kept"
+    )
+    parser.add_argument(
+        "--family", default="ecp5", help=f"whose delays count (LUTs are xc7's): {', '.join(DELAYS)}"
+    )
     parser.add_argument("--name", default="unit", help="name of the unit and of its files")
     vendor.add_arguments(parser)
     parser.add_argument("-o", dest="folder", type=Path, required=True, metavar="DIR")
@@ -69,9 +73,9 @@ def compile_unit(args: argparse.Namespace) -> int:
     from hw.compare import comparison_table, measure_designs
     from hw.compile import compile_formula
 
-    fmax_mhz = DEFAULT.fmax_mhz if args.fmax is None else args.fmax
+    order = _order(args)
+    fmax_mhz = order.pipelining.clock_mhz
     vendor.check_arguments(args, fmax_mhz)
-    order = _order(args, fmax_mhz)
     unit, found = compile_formula(order, args.folder)
     if args.realize == "all":
         measured = measure_designs(order, found, args.folder)
@@ -81,7 +85,7 @@ def compile_unit(args: argparse.Namespace) -> int:
             print(("   " if number else "-> ") + _line(design))
     _remark(args, unit)
     vendor.write_asked(args, args.folder, unit, fmax_mhz)
-    is_aim = args.latency is None and args.objective != "fmax"
+    is_aim = args.fmax is not None or (args.latency is None and args.objective != "fmax")
     return _judge_clock(args, 1000 / found[0].schedule.period_ns, fmax_mhz) if is_aim else 0
 
 
@@ -97,7 +101,7 @@ def _judge_clock(args: argparse.Namespace, predicted_mhz: float, fmax_mhz: float
     return MISSED_CLOCK
 
 
-def _order(args: argparse.Namespace, fmax_mhz: float) -> Order:
+def _order(args: argparse.Namespace) -> Order:
     from hw.compile import Order
 
     return Order(
@@ -110,7 +114,7 @@ def _order(args: argparse.Namespace, fmax_mhz: float) -> Order:
         faithful=args.faithful,
         reachable=None if args.reachable is None else read_npy(args.reachable),
         lanes=args.lanes,
-        pipelining=Pipelining(fmax_mhz, args.latency, args.family),
+        pipelining=Pipelining(args.fmax, args.latency, args.family),
     )
 
 

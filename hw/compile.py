@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from sw.ir.parse import parse
 from sw.ir.pipelining import DEFAULT, Pipelining
 from sw.ir.realize.reachable import easier, reachable_codes
 from sw.ir.realize.target import Target
-from sw.run_dir import write_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,7 +105,7 @@ def write_design(
     table = interpret.table(design.program)
     checked = slice(None) if codes is None else codes - target.input.min_raw
     max_ulp = int(np.abs(table - target.map)[checked].max())
-    body = emit_unit(
+    return emit_unit(
         design.program,
         name=order.name,
         folder=folder,
@@ -116,13 +114,8 @@ def write_design(
         max_ulp=max_ulp,
         lanes=order.lanes,
         pipelining=design.pipelining,
+        reachable=codes,
     )
-    if codes is None:
-        return body
-    digest = hashlib.sha256(np.ascontiguousarray(codes, dtype="<i8").tobytes()).hexdigest()
-    body["reachable"] = {"codes": len(codes), "of": len(target.map), "sha256": digest}
-    write_json(folder / f"{order.name}.json", body)
-    return body
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ def emit_unit(
     lanes: int = 1,
     pipelining: Pipelining = DEFAULT,
     library: str = "units",
+    reachable: IntArray | None = None,
 ) -> dict[str, Any]:
     """Write ``<name>.v``, ``.table.npy``, ``.core`` and ``.json`` into a folder that may exist already.
 
@@ -61,10 +62,11 @@ def emit_unit(
         lanes: Codes a beat.
         pipelining: Where registers go; tables may be cut for it, the map stays.
         library: FuseSoC's library of the unit: ``normforge:<library>:<name>:0.1.0``.
+        reachable: The only input codes at which the unit promises anything, also written; None: all.
 
     Returns:
         What the JSON file says: ``name expression input output lanes latency_cycles ii realization
-        max_ulp table_sha256 table verilog top``, paths relative to the folder.
+        max_ulp table_sha256 table verilog top``, paths relative to the folder, and ``reachable`` if given.
 
     Raises:
         InputError: The name is no Verilog identifier, the folder cannot be written, or ``lanes``, the
@@ -91,11 +93,26 @@ def emit_unit(
         "verilog": f"{name}.v",
         "top": f"{TOP_PREFIX}{name}",
     }
-    write_text(folder / body["verilog"], unit_verilog(unit, body["top"]))
-    _write_table(folder / body["table"], table, program.output)
+    if reachable is not None:
+        body["reachable"] = _write_reachable(folder / f"{name}.reachable.npy", reachable, len(table))
+    write_text(folder / body["verilog"], _heading(body) + unit_verilog(unit, body["top"]))
+    _write_npy(folder / body["table"], table.astype(_smallest_dtype(program.output)))
     write_text(folder / f"{name}.core", _core_of(body, library))
     write_json(folder / f"{name}.json", body)
     return body
+
+
+def _heading(body: Mapping[str, Any]) -> str:
+    """What a reader of the Verilog has to know."""
+    equal = "exact" if body["max_ulp"] == 0 else f"within {body['max_ulp']} output codes"
+    if "reachable" in body:
+        equal += " at {codes} reachable of {of} input codes".format(**body["reachable"])
+    lanes = "1 lane" if body["lanes"] == 1 else f"{body['lanes']} lanes"
+    return (
+        f"// {body['top']}: {body['expression']}, {body['input']} to {body['output']}, {equal}.\n"
+        f"// AXI4-Stream, {lanes}, a beat a cycle, latency {body['latency_cycles']}, synchronous reset.\n"
+        f"// sha256 of its table: {body['table_sha256']}\n"
+    )
 
 
 def check_name(name: str) -> None:
@@ -133,9 +150,15 @@ def table_digest(table: IntArray) -> str:
     return hashlib.sha256(np.ascontiguousarray(table, dtype="<i8").tobytes()).hexdigest()
 
 
-def _write_table(path: Path, table: IntArray, output: FixedFormat) -> None:
+def _write_reachable(path: Path, codes: IntArray, num_codes: int) -> dict[str, Any]:
+    """Keep the codes at which a unit is its function; what its JSON says of them."""
+    _write_npy(path, codes.astype(np.int64))
+    return {"codes": len(codes), "of": num_codes, "file": path.name, "sha256": table_digest(codes)}
+
+
+def _write_npy(path: Path, values: IntArray) -> None:
     buffer = io.BytesIO()
-    np.save(buffer, table.astype(_smallest_dtype(output)), allow_pickle=False)
+    np.save(buffer, values, allow_pickle=False)
     with atomic(path) as scratch:
         scratch.write_bytes(buffer.getvalue())
 

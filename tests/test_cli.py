@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from sim_tb.unit import UnitFiles
 from sw import cli
 from sw.ir import interpret
 from sw.ir.formats import FixedFormat
@@ -97,6 +98,9 @@ def test_a_missed_clock_is_said(tmp_path, capsys):
     assert said.startswith("normforge: the delay model of ecp5 gives ")
     assert said.endswith(" MHz, not the 2000 MHz asked for; the unit was written\n")
     assert (tmp_path / "out/unit.v").exists()
+    assert compiled(*options, "--fmax", "400", "--latency", "1") == 3
+    assert json.loads((tmp_path / "out/unit.json").read_text())["latency_cycles"] == 1
+    capsys.readouterr()
     for fine in (("--fmax", "100"), ("--objective", "fmax"), ("--latency", "1")):
         assert compiled(*options, *fine) == 0
         assert "MHz" not in capsys.readouterr().err
@@ -133,6 +137,7 @@ def test_codes_that_never_occur_are_stated(tmp_path, capsys):
     table = np.load(tmp_path / "out/unit.table.npy").astype(int)
     expected = reference_map(parse(formula), FixedFormat.parse("s12.9"), FixedFormat.parse("s8.7"))
     assert np.array_equal(table[2048 - 300 : 2048 + 200], expected[2048 - 300 : 2048 + 200])
+    assert np.array_equal(UnitFiles.read(tmp_path / "out/unit.json").promised_codes(), np.arange(-300, 200))
 
 
 @pytest.mark.parametrize(

@@ -230,3 +230,13 @@ def test_the_stage_says_what_it_needs(tmp_path: Path) -> None:
     run = RunDir.create(RunConfig(model=ModelConfig(name="none"), name="r", runs_dir=str(tmp_path)))
     with pytest.raises(InputError, match=r"stage 'hdl' needs '.*functions\.json', which is not there"):
         STAGE.run(run)
+
+
+def test_the_verilog_says_what_it_is(tmp_path: Path) -> None:
+    body = emitted(tmp_path, small_program(), lanes=2)
+    head = (tmp_path / body["verilog"]).read_text().splitlines()[:3]
+    assert head == [
+        f"// {body['top']}: {body['expression']}, {body['input']} to {body['output']}, exact.",
+        f"// AXI4-Stream, 2 lanes, a beat a cycle, latency {body['latency_cycles']}, synchronous reset.",
+        f"// sha256 of its table: {body['table_sha256']}",
+    ]

@@ -11,7 +11,7 @@ from sw.ir.parse import parse
 from sw.ir.pipelining import Pipelining, cut_to, pipelined
 from sw.ir.program import Op, Program
 from sw.ir.realize import realize
-from sw.ir.schedule import block_tables
+from sw.ir.schedule import block_tables, plan_latency
 
 S = FixedFormat.parse
 
@@ -90,3 +90,28 @@ def test_a_latency_without_room_for_the_block_memory_is_refused() -> None:
     assert pipelined(program, Pipelining(latency=2, block_memory=True))[1].latency_cycles == 2
     with pytest.raises(InputError, match="latency must be 2 or more with block memory, not 1"):
         pipelined(program, Pipelining(latency=1, block_memory=True))
+
+
+@pytest.mark.parametrize("program", CURVES + PRODUCTS)
+def test_a_latency_alone_leaves_operations_whole_and_a_clock_beside_it_cuts_them(program: Program) -> None:
+    whole = pipelined(program, Pipelining(latency=6))
+    assert whole == (program, plan_latency(program, 6))
+    cut, schedule = pipelined(program, Pipelining(400.0, latency=6))
+    assert schedule.latency_cycles == 6
+    assert schedule.period_ns < whole[1].period_ns
+    assert np.array_equal(interpret.table(cut), interpret.table(program))
+
+
+def test_a_clock_that_whole_operations_reach_leaves_them_whole() -> None:
+    assert pipelined(CURVES[0], Pipelining(60.0, latency=3))[0] == CURVES[0]
+
+
+def test_what_stays_in_block_memory_is_not_cut_but_all_else_is() -> None:
+    program = table("tanh(x)*x", "s10.7", "s10.6", kind="operator")
+    wanted = Pipelining(230.0, block_memory=True)
+    blocks = block_tables(program)
+    cut, schedule = pipelined(program, wanted)
+    assert blocks
+    assert len(block_tables(cut)) == len(blocks)
+    assert schedule.period_ns < wanted.schedule(program).period_ns
+    assert np.array_equal(interpret.table(cut), interpret.table(program))

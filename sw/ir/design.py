@@ -72,7 +72,7 @@ def designs(
     """
     if objective not in OBJECTIVES:
         raise InputError(f"objective must be one of {', '.join(OBJECTIVES)}, not '{objective}'")
-    check_clock(wanted.fmax_mhz)
+    check_clock(wanted.clock_mhz)
     if objective == "fmax":
         wanted = replace(wanted, fmax_mhz=MAX_MHZ)
     wanted = replace(wanted, block_memory=objective == "bram")
@@ -81,7 +81,7 @@ def designs(
     ]
     if kind != "auto" and not found:
         found = [plan_kind(kind, targets[0])]  # says why it cannot be
-    merit, period_ns = OBJECTIVES[objective], 1000.0 / wanted.fmax_mhz
+    merit, period_ns = OBJECTIVES[objective], 1000.0 / wanted.clock_mhz
     made = [_designed(realization, wanted) for realization in found]
     allowed = targets[0].max_ulp
     return sorted(made, key=lambda d: (d.realization.max_ulp > allowed, *merit(d, period_ns)))

@@ -20,10 +20,15 @@ from sw.ir.delays import (
 from sw.ir.errors import InputError
 from sw.ir.interpret import MAX_TABLE_BITS
 from sw.ir.program import Op, Program
-from sw.ir.schedule import Schedule, plan, plan_latency
+from sw.ir.schedule import Schedule, block_tables, check_clock, plan, plan_latency
 
 MIN_PIECE_BITS = 4
 """Pieces of fewer entries would be smaller than any LUT."""
+
+
+DEFAULT_MHZ = 200.0
+SHARES = (0.0, 0.25, 0.35, 0.5, 0.7)
+"""Of the period with whole operations: for which they are cut where the number of stages is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +36,22 @@ class Pipelining:
     """What decides where registers go.
 
     Args:
-        fmax_mhz: Clock that the delay model is to allow.
+        fmax_mhz: Clock that the delay model is to allow; None: ``DEFAULT_MHZ``, or with a latency as fast as
+            it gets with operations left whole.
         latency: Register stages, or None for as few as the clock needs.
         family: Whose delays count: a key of ``sw.ir.delays.DELAYS``.
         block_memory: Take large tables from block memory.
     """
 
-    fmax_mhz: float = 200.0
+    fmax_mhz: float | None = None
     latency: int | None = None
     family: str = "ecp5"
     block_memory: bool = False
+
+    @property
+    def clock_mhz(self) -> float:
+        """The clock asked for, or the default."""
+        return DEFAULT_MHZ if self.fmax_mhz is None else self.fmax_mhz
 
     def schedule(self, program: Program) -> Schedule:
         """The program as it is.
@@ -48,11 +59,12 @@ class Pipelining:
         Raises:
             InputError: Clock or latency is out of range, or the family is unknown.
         """
+        check_clock(self.clock_mhz)
         if self.family not in DELAYS:
             raise InputError(f"family must be one of {', '.join(DELAYS)}, not '{self.family}'")
         if self.latency is not None:
             return plan_latency(program, self.latency, family=self.family, block_memory=self.block_memory)
-        return plan(program, self.fmax_mhz, family=self.family, block_memory=self.block_memory)
+        return plan(program, self.clock_mhz, family=self.family, block_memory=self.block_memory)
 
 
 DEFAULT = Pipelining()
@@ -62,36 +74,54 @@ def pipelined(program: Program, wanted: Pipelining) -> tuple[Program, Schedule]:
     """An equal program whose schedule reaches the clock, where the delay model knows one.
 
     Operations that take longer than a period by themselves are cut into smaller ones, which a register can
-    stand between. Where that makes no schedule faster, the program stays as it is.
+    stand between; tables in block memory stay whole. Where that makes no schedule faster, the program stays
+    as it is, as it does for a latency without a clock.
 
     Raises:
         InputError: Clock or latency is out of range.
     """
     whole = wanted.schedule(program)
-    if wanted.block_memory or wanted.latency is not None or whole.period_ns <= 1000.0 / wanted.fmax_mhz:
-        return program, whole
-    budget_ns = 1000.0 / wanted.fmax_mhz - register_ns(wanted.family)
-    cut = cut_to(program, budget_ns, wanted.family)
-    schedule = wanted.schedule(cut)
-    return (cut, schedule) if schedule.period_ns < whole.period_ns else (program, whole)
+    best = program, whole
+    if wanted.latency is not None and wanted.fmax_mhz is None:
+        return best
+    kept = block_tables(program) if wanted.block_memory else frozenset()
+    for aim_ns in _aims_ns(wanted, whole):
+        cut = cut_to(program, aim_ns - register_ns(wanted.family), wanted.family, kept)
+        schedule = wanted.schedule(cut)
+        if schedule.period_ns < best[1].period_ns:
+            best = cut, schedule
+    return best
 
 
-def cut_to(program: Program, budget_ns: float, family: str) -> Program:
-    """The same map in operations that take no longer than the budget, as far as they can be cut."""
+def _aims_ns(wanted: Pipelining, whole: Schedule) -> list[float]:
+    """Periods to cut operations for: the clock's, and longer ones where given stages may not allow it."""
+    period_ns = 1000.0 / wanted.clock_mhz
+    if whole.period_ns <= period_ns:
+        return []
+    shares = (0.0,) if wanted.latency is None else SHARES
+    return sorted({max(period_ns, share * whole.period_ns) for share in shares}, reverse=True)
+
+
+def cut_to(program: Program, budget_ns: float, family: str, kept: frozenset[int] = frozenset()) -> Program:
+    """The same map in operations that take no longer than the budget, as far as they can be cut.
+
+    Args:
+        kept: Look-ups that stay whole.
+    """
     b = Builder(program.input)
     wires: list[Wire] = []
     for index, instr in enumerate(program.instrs):
         args = [wires[a] for a in instr.args]
-        if instr.op is Op.LOOKUP:
+        if instr.op is Op.LOOKUP and index in kept:
+            wires.append(b.lookup(args[0], program.tables[instr.params[0]]))
+        elif instr.op is Op.LOOKUP:
             piece = partial(_piece_terms, program, instr.args[0])
-            bits = _most(piece, MIN_PIECE_BITS, MAX_TABLE_BITS, budget_ns, family)
+            bits = _most(budget_ns, family, piece, MIN_PIECE_BITS, MAX_TABLE_BITS)
             wires.append(_looked_up(b, args[0], program.tables[instr.params[0]], bits))
         elif instr.op not in _SLOW or delay_ns(program.instrs, index, family) <= budget_ns:
             wires.append(b.copy(instr, wires))
-        elif instr.op is Op.MUL:
-            wires.append(_product(b, args[0], args[1], budget_ns, family))
         else:
-            wires.append(_SLOW[instr.op](b, args, instr.params))
+            wires.append(_SLOW[instr.op](b, args, instr.params, partial(_most, budget_ns, family)))
     return b.build(wires[-1], program.output)
 
 
@@ -112,19 +142,21 @@ def _compared(b: Builder, first: Wire, second: Wire, *, smaller: bool) -> Wire:
     return b.select(is_less, first, second) if smaller else b.select(is_less, second, first)
 
 
-Expand = Callable[[Builder, Sequence[Wire], Sequence[int]], Wire]
+Largest = Callable[[Callable[[int], Terms], int, int], int]
+"""Of sizes from one to another the largest whose terms fit the budget."""
+Expand = Callable[[Builder, Sequence[Wire], Sequence[int], Largest], Wire]
 _SLOW: dict[Op, Expand] = {
-    Op.MUL: lambda b, args, _: b.mul(*args),
-    Op.NEGATE: lambda b, args, _: _negation(b, args[0], args[1]),
-    Op.ABS: lambda b, args, _: _negation(b, b.lt(args[0], b.const(0)), args[0]),
-    Op.CLAMP: lambda b, args, limits: _limited(b, args[0], limits[0], limits[1]),
-    Op.MIN: lambda b, args, _: _compared(b, args[0], args[1], smaller=True),
-    Op.MAX: lambda b, args, _: _compared(b, args[0], args[1], smaller=False),
+    Op.MUL: lambda b, args, _, largest: _product(b, args[0], args[1], largest),
+    Op.NEGATE: lambda b, args, *_: _negation(b, args[0], args[1]),
+    Op.ABS: lambda b, args, *_: _negation(b, b.lt(args[0], b.const(0)), args[0]),
+    Op.CLAMP: lambda b, args, limits, _: _limited(b, args[0], limits[0], limits[1]),
+    Op.MIN: lambda b, args, *_: _compared(b, args[0], args[1], smaller=True),
+    Op.MAX: lambda b, args, *_: _compared(b, args[0], args[1], smaller=False),
 }
 """Operations of several steps, and the steps."""
 
 
-def _most(of: Callable[[int], Terms], least: int, most: int, budget_ns: float, family: str) -> int:
+def _most(budget_ns: float, family: str, of: Callable[[int], Terms], least: int, most: int) -> int:
     """The largest size whose delay fits; ``least`` where none does."""
     fitting = [n for n in range(least, most + 1) if nanoseconds(of(n), family) <= budget_ns]
     return max(fitting, default=least)
@@ -136,11 +168,11 @@ def _piece_terms(program: Program, address: int, bits: int) -> Terms:
     return table_terms(bits, address_load(program.instrs, address) << others)
 
 
-def _product(b: Builder, left: Wire, right: Wire, budget_ns: float, family: str) -> Wire:
+def _product(b: Builder, left: Wire, right: Wire, largest: Largest) -> Wire:
     """The narrower factor in parts, whose products are added up as a tree."""
     narrow, wide = sorted((left, right), key=b.width)
     width = b.width(narrow)
-    size = _most(lambda n: product_terms(n, b.width(wide)), 1, width - 1, budget_ns, family)
+    size = largest(lambda n: product_terms(n, b.width(wide)), 1, width - 1)
     parts = []
     for start in range(0, width, size):
         upper = b.shr(narrow, start)
