@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sw.ir.forms import complements, is_constant, joined
+from sw.ir.forms import complements, is_constant, joined, limits_to_bits, reads_sign
 from sw.ir.program import Instr, Op
 
 TERMS = (
@@ -41,7 +41,8 @@ HX."""
 
 
 SPREAD = 1.3
-"""How much longer wires make a whole unit's paths than those of one operation."""
+"""How much longer wires make a whole unit's paths than those of one operation: with this much, every unit of
+``make bench-units`` reaches the clock that it is planned for."""
 
 
 def delay_ns(instrs: Sequence[Instr], index: int, family: str = "ecp5") -> float:
@@ -74,13 +75,11 @@ def terms(instrs: Sequence[Instr], index: int) -> Terms:
         case Op.MUL:
             return product_terms(args[0].width, args[1].width)
         case Op.LT:
-            is_sign = (args[1].lo, args[1].hi) == (0, 0)
-            return {} if is_sign else _compare(args)
+            return {} if reads_sign(instr, args) else _compare(args)
         case Op.MIN | Op.MAX:
             return _compared(args, luts=1)
         case Op.CLAMP:
-            is_power = instr.hi & (instr.hi + 1) == 0 and instr.lo in (0, ~instr.hi)
-            return _compared([args[0]], luts=0 if is_power else 1)
+            return _compared([args[0]], luts=0 if limits_to_bits(instr) else 1)
         case Op.EQ:
             return {"lut": _tree(2 * max(a.width for a in args))}
         case Op.SELECT:

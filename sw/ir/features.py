@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sw.ir.formats import IntArray
-from sw.ir.forms import complements, is_constant, joined
+from sw.ir.forms import complements, is_constant, joined, limits_to_bits, reads_sign
 from sw.ir.program import Instr, Op, Program
 
 FEATURES = (
@@ -109,8 +109,8 @@ def _product(args: Sequence[Instr], instr: Instr) -> Counts:
 
 def _compare(args: Sequence[Instr], instr: Instr) -> Counts:
     width = max(a.width for a in args)
-    if instr.op is Op.LT and is_constant(args[1]) and args[1].lo == 0:
-        return {}  # the sign
+    if reads_sign(instr, args):
+        return {}
     if not _constant(args):
         return {"compare_bit": width}
     return {"equal_constant_bit" if instr.op is Op.EQ else "compare_constant_bit": width}
@@ -122,8 +122,8 @@ def _extreme(args: Sequence[Instr], instr: Instr) -> Counts:
 
 def _clamp(args: Sequence[Instr], instr: Instr) -> Counts:
     beyond = max(0, 1 + args[0].width - instr.width - _FREE_EXCESS)
-    is_power = instr.hi & (instr.hi + 1) == 0 and instr.lo in (0, ~instr.hi)
-    return {"clamp_bit": instr.width, "clamp_beyond_bit": beyond, "clamp_odd": 0 if is_power else 1}
+    odd = 0 if limits_to_bits(instr) else 1
+    return {"clamp_bit": instr.width, "clamp_beyond_bit": beyond, "clamp_odd": odd}
 
 
 _OPERATIONS: dict[Op, Callable[[Sequence[Instr], Instr], Counts]] = {

@@ -18,6 +18,16 @@ def complements(instrs: Sequence[Instr], index: int) -> bool:
     return instr.op is Op.SUB and (instrs[instr.args[0]].lo, instrs[instr.args[0]].hi) == (-1, -1)
 
 
+def reads_sign(instr: Instr, args: Sequence[Instr]) -> bool:
+    """Whether an instruction is ``a < 0``: one bit of a."""
+    return instr.op is Op.LT and (args[1].lo, args[1].hi) == (0, 0)
+
+
+def limits_to_bits(clamp: Instr) -> bool:
+    """Whether a clamp's limits are those of so many bits: the upper bits decide, without a comparison."""
+    return clamp.hi & (clamp.hi + 1) == 0 and clamp.lo in (0, ~clamp.hi)
+
+
 def joined(instrs: Sequence[Instr], index: int) -> tuple[int, int] | None:
     """(upper, lower) where ``add(shl(a, n), b)`` with b in [0, 2^n) only puts bits side by side, else None.
 
