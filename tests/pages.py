@@ -26,8 +26,13 @@ def fences(page: Path, *languages: str) -> list[tuple[str, str]]:
     return [(language, text) for language, text in found if language in languages]
 
 
+def is_install(command: str) -> bool:
+    """Whether a command makes an environment or fills it; the tests have theirs and run none of these."""
+    return bool(re.match(r"python3 -m venv |\.venv/bin/pip install ", command))
+
+
 def run_page(page: Path, *, without: Collection[str] = ()) -> None:
-    """Run all commands and Python examples of a page, in its order, in the current folder.
+    """Run all commands and Python examples of a page but what installs, in its order, in the current folder.
 
     ``without``: commands that another test runs.
     """
@@ -36,7 +41,7 @@ def run_page(page: Path, *, without: Collection[str] = ()) -> None:
             _run([sys.executable, "-c", text], text)
         else:
             for line in text.splitlines():
-                if line not in without:
+                if line not in without and not is_install(line):
                     run_command(line)
 
 

@@ -74,7 +74,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", h).strip().lower()) for h in headings}
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "README.md"], ids=lambda p: p.name)
 def test_every_link_leads_somewhere(page):
     """``make docs`` checks the built site; this needs no MkDocs."""
     for link in re.findall(r"\]\((?!http)([^)\s]+)\)", page.read_text()):
