@@ -38,11 +38,16 @@ def run_page(page: Path, *, without: Collection[str] = ()) -> None:
     """
     for language, text in fences(page, "sh", "python"):
         if language == "python":
-            _run([sys.executable, "-c", text], text)
+            run_python(text)
         else:
             for line in text.splitlines():
                 if line not in without and not is_install(line):
                     run_command(line)
+
+
+def run_python(text: str) -> str:
+    """Run an example in a Python of its own; what it prints."""
+    return _run([sys.executable, "-c", text], text)
 
 
 def run_command(line: str) -> None:
@@ -54,6 +59,7 @@ def run_command(line: str) -> None:
         _run([*{"make": MAKE, "python": [sys.executable]}[program], *words], line)
 
 
-def _run(command: list[str], shown: str) -> None:
+def _run(command: list[str], shown: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=ONE_THREAD)
     assert done.returncode == 0, f"{shown}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
