@@ -100,7 +100,7 @@ def _distributed() -> Any:
         import distributed
     except ImportError as error:
         raise InputError(
-            f"a scheduler must have dask.distributed: pip install 'normforge[cluster]' ({error})"
+            f"a scheduler must have dask.distributed: pip install '.[cluster]' in the clone ({error})"
         ) from error
     return distributed
 

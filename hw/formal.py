@@ -1,7 +1,7 @@
 """Proofs about generated units: ``make formal``, ``python -m hw.formal``.
 
-Without ``--unit`` a small set of units is compiled and proved, of all latencies from 1 to 4 cycles, with
-one lane and with two, and after it the units of CONFIG's run if there are any. Three properties together
+Without ``--unit`` a small set of units is compiled and proved, of latencies from 1 to 6 cycles, with one lane
+and with two, and after it the units of CONFIG's run if there are any. Three properties together
 say that every accepted beat leaves once, in order, with what its table holds for its codes:
 
 - ``stream``: the handshake, by k-induction (``hw.formal_stream``);

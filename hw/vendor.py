@@ -33,7 +33,7 @@ def check_arguments(args: argparse.Namespace, fmax_mhz: float) -> None:
     vendor_options(args.vendor, args.part, fmax_mhz)
     if importlib.util.find_spec("edalize") is None:
         raise InputError(
-            "edalize must be installed for --vendor, not missing; pip install 'normforge[vendor]'"
+            "edalize must be installed for --vendor, not missing; pip install '.[vendor]' in the clone"
         )
 
 

@@ -21,7 +21,7 @@ from sim_tb.results import Check, Report, read_cocotb_results
 from sw.run_dir import make_folder, read_json
 
 LOG = "simulation.log"
-_MISSING_COCOTB = "cocotb must be 2.0 or later, not missing; pip install 'normforge[sim]'"
+_MISSING_COCOTB = "cocotb must be 2.0 or later, not missing; pip install '.[sim]' in the clone"
 
 
 def verify(requests: Sequence[Request], settings: Settings) -> Iterator[Report]:

@@ -77,8 +77,8 @@ def doctor() -> int:
 def _remedy(group: str, names: Sequence[str]) -> str:
     programs = [name for name in names if name in PROGRAMS]
     packages = [name for name in names if name not in PROGRAMS]
-    extra = f"pip install '{PACKAGE}[{group}]'" if group else f"pip install {PACKAGE}"
-    how = [f"{extra} brings {', '.join(packages)}"] if packages else []
+    extra = f"pip install '.[{group}]'" if group else "pip install ."
+    how = [f"{extra} in the clone brings {', '.join(packages)}"] if packages else []
     how += [f"the system's package manager has {', '.join(programs)}"] if programs else []
     return f"{EXTRAS[group]}: " + "; ".join(how)
 

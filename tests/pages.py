@@ -26,18 +26,28 @@ def fences(page: Path, *languages: str) -> list[tuple[str, str]]:
     return [(language, text) for language, text in found if language in languages]
 
 
+def is_install(command: str) -> bool:
+    """Whether a command makes an environment or fills it; the tests have theirs and run none of these."""
+    return bool(re.match(r"python3 -m venv |\.venv/bin/pip install ", command))
+
+
 def run_page(page: Path, *, without: Collection[str] = ()) -> None:
-    """Run all commands and Python examples of a page, in its order, in the current folder.
+    """Run all commands and Python examples of a page but what installs, in its order, in the current folder.
 
     ``without``: commands that another test runs.
     """
     for language, text in fences(page, "sh", "python"):
         if language == "python":
-            _run([sys.executable, "-c", text], text)
+            run_python(text)
         else:
             for line in text.splitlines():
-                if line not in without:
+                if line not in without and not is_install(line):
                     run_command(line)
+
+
+def run_python(text: str) -> str:
+    """Run an example in a Python of its own; what it prints."""
+    return _run([sys.executable, "-c", text], text)
 
 
 def run_command(line: str) -> None:
@@ -49,6 +59,7 @@ def run_command(line: str) -> None:
         _run([*{"make": MAKE, "python": [sys.executable]}[program], *words], line)
 
 
-def _run(command: list[str], shown: str) -> None:
+def _run(command: list[str], shown: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=ONE_THREAD)
     assert done.returncode == 0, f"{shown}\n{done.stdout}\n{done.stderr}"
+    return done.stdout

@@ -1,9 +1,14 @@
+import dataclasses
+import re
 import tomllib
+import typing
+from pathlib import Path
 
 import pytest
 import tomli_w
 
-from sw.config import digest, from_dict, load
+from sw.config import RunConfig, digest, from_dict, load, reference
+from sw.config.checks import CHOICES, RANGES, RATES
 from sw.ir.errors import InputError
 
 SMALL = '[model]\nname = "vit_tiny_patch16_224"\n'
@@ -120,3 +125,28 @@ def test_a_regime_fills_in_what_is_not_given(tmp_path, regime, published):
 
 def test_our_own_regime_is_the_default(tmp_path):
     assert load(written(tmp_path, SMALL + "[align]\nregime = 'D+'")) == load(written(tmp_path, SMALL))
+
+
+PAGE = (Path(__file__).parents[1] / "docs/configuration.md").read_text()
+
+
+def test_the_page_of_keys_is_what_is_generated():
+    assert reference.page() == PAGE, "python -m sw.config.reference > docs/configuration.md"
+
+
+def test_the_page_has_every_key_with_its_meaning():
+    rows = {m[1]: m[2].split(" | ") for m in re.finditer(r"^\| `([a-z_.]+)` \| (.*) \|$", PAGE, re.MULTILINE)}
+    keys = set()
+    for section, hint in typing.get_type_hints(RunConfig).items():
+        inner = [f.name for f in dataclasses.fields(hint)] if dataclasses.is_dataclass(hint) else []
+        keys |= {f"{section}.{name}" for name in inner} or {section}
+    assert set(rows) == keys
+    assert all(len(cells) == 3 and all(cells) for cells in rows.values())
+    assert {*RANGES, *CHOICES, *RATES} <= keys
+
+
+def test_defaults_on_the_page_are_read_as_such(tmp_path):
+    given = re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \| `(.*?)` \|", PAGE, re.MULTILINE)
+    overrides = tuple(f"{key}={value}" for key, value in given)
+    assert load(written(tmp_path, SMALL), overrides) == load(written(tmp_path, SMALL))
+    assert len(given) > 70

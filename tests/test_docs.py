@@ -10,9 +10,9 @@ from sw.config import REGIMES, AlignConfig
 from sw.ir.design import OBJECTIVES
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
+from sw.ir.pipelining import Pipelining, pipelined
 from sw.ir.program import ARITY, VERSION, Op
 from sw.ir.realize import KINDS, realize
-from sw.ir.schedule import plan
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,12 +27,13 @@ def test_the_specification_lists_every_operation():
 def test_the_timing_diagram_is_what_the_unit_does():
     """Its inputs are played to the unit that the page names, cycle by cycle."""
     text = (ROOT / "docs/integration.md").read_text()
-    command = re.search(r'normforge compile "([^"]+)" --in (\S+) --out (\S+) --realize (\w+)', text)
+    options = r"--in (\S+) --out (\S+) --realize (\w+) --latency (\d)"
+    command = re.search(rf'normforge compile "([^"]+)" {options}', text)
     assert command
     formats = [FixedFormat.parse(form) for form in command.groups()[1:3]]
     program = realize(parse(command[1]), *formats, kind=command[4]).program
-    unit = Unit(program, plan(program, 200.0))
-    assert f"latency {unit.latency_cycles}" in text
+    unit = Unit(*pipelined(program, Pipelining(latency=int(command[5]))))
+    assert f"latency {unit.latency_cycles}." in text
     rows = {n: v.split() for n, v in re.findall(r"^ *([sm]_axis_t\w+)((?: +[\d.]+)+)$", text, re.M)}
     assert len(rows) == 8
     played: dict[str, list[str]] = {name: [] for name in rows}

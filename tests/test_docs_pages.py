@@ -74,7 +74,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", h).strip().lower()) for h in headings}
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "README.md"], ids=lambda p: p.name)
 def test_every_link_leads_somewhere(page):
     """``make docs`` checks the built site; this needs no MkDocs."""
     for link in re.findall(r"\]\((?!http)([^)\s]+)\)", page.read_text()):
@@ -148,6 +148,19 @@ def test_the_tutorial_runs(tmp_path, capsys):
     assert "1 units verified: 1024 codes checked, 0 mismatches" in capsys.readouterr().out
     chosen = json.loads((tmp_path / "runs/digits/functions.json").read_text())["sites"]["norm"]
     assert chosen["price_lut6"] == min(point["price_lut6"] for point in chosen["front"])  # --set ...=cheapest
+    assert set(json.loads((tmp_path / "runs/digits/hdl/manifest.json").read_text())["kept"]) == {
+        "blocks.0.norm1",
+        "blocks.0.norm2",
+    }
+    page = ROOT / "docs/layernorm.md"
+    (code,) = (text for _, text in pages.fences(page, "python") if "runs/kept" in text)
+    options = pages.run_python(code.replace("runs/kept", "runs/digits"))
+    (command,) = (c for _, text in pages.fences(page, "sh") for c in text.splitlines() if "norm1.npz" in c)
+    for option, value in re.findall(r"(--\S+) (\S+)", options):
+        assert f"{option} " in command
+        command = re.sub(rf"(?<={option} )\S+", value, command)
+    pages.run_command(command)
+    assert json.loads((tmp_path / "kept/norm1.json").read_text())["channels"] == 16
 
 
 @pytest.mark.slow

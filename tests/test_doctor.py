@@ -45,6 +45,6 @@ def test_what_is_missing_is_named_with_the_remedy(monkeypatch, capsys, program):
     monkeypatch.setattr(sw.doctor, "needs", lambda: listed)
     assert main(["doctor"]) == 1
     text = capsys.readouterr().out
-    assert f"{EXTRAS['model']}: pip install 'normforge[model]' brings no-such-package\n" in text
+    assert f"{EXTRAS['model']}: pip install '.[model]' in the clone brings no-such-package\n" in text
     assert (f"{EXTRAS['sim']}: the system's package manager has perl\n" in text) == (program == "perl")
     assert f"{2 if program else 1} missing; the rest works\n" in text

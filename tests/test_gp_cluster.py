@@ -309,5 +309,5 @@ def test_a_worker_at_the_address(cluster):
 
 def test_dask_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(InputError, match=r"^a scheduler must have .*: pip install 'normforge\[cluster\]'"):
+    with pytest.raises(InputError, match=r"^a scheduler must have .*: pip install '\.\[cluster\]' in the "):
         collect(math.sqrt, [1.0], "tcp://head:8786")

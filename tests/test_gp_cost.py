@@ -2,7 +2,8 @@
 
 import pytest
 
-from gp.cost import Pricer, flops, guess, guess_expr, nodes
+from gp.cost import _GUESS, FLOPS, FREE, Pricer, flops, guess, guess_expr, nodes, skeleton_flops
+from gp.primitives import ARITY, BINARY, UNARY
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
 from sw.ir.realize import realize
@@ -48,3 +49,16 @@ def test_guesses_order_what_differs_much():
     clip, two_clips, tanh = ("clip(2*x)", "clip(2*x) + clip(x + 0.5)", "tanh(x) + tanh(3*x)")
     assert guess_expr(parse(clip)) < guess_expr(parse(two_clips)) < guess_expr(parse(tanh))
     assert guess(("clip", "x")) < guess(("clip", "mul", "c", "x")) < guess(("mul", "x", "x"))
+
+
+WIRING = {"double", "half"}
+
+
+def test_every_primitive_has_its_prices():
+    names = {*UNARY, *BINARY}
+    assert {*_GUESS, "mul"} == names - WIRING, "a name that is missing costs nothing"
+    assert names - WIRING <= {*FLOPS, *FREE}
+    for name in names - WIRING:
+        assert guess((name, *["x"] * ARITY[name])) > 0
+        assert (skeleton_flops((name,)) == 0) == (name in FREE and name != "clip")
+    assert {skeleton_flops((name,)) for name in WIRING} == {1}

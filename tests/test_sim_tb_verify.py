@@ -351,7 +351,7 @@ def test_missing_cocotb_is_one_line_and_status_2(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "cocotb_tools", None)
     assert main([str(make_unit(tmp_path, "unit"))]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "normforge: cocotb must be 2.0 or later, not missing; pip install 'normforge[sim]'"
+    assert line == "normforge: cocotb must be 2.0 or later, not missing; pip install '.[sim]' in the clone"
 
 
 def test_results_lie_in_the_run_or_beside_the_unit(tmp_path):

@@ -11,7 +11,7 @@ from sw.ir.realize import KINDS
 if TYPE_CHECKING:
     from sw.config.sections import RunConfig
 
-_RANGES: dict[str, tuple[float, float]] = {
+RANGES: dict[str, tuple[float, float]] = {
     "data.split_seed": (0, 2**63),
     "data.calibration_images": (1, 1e9),
     "data.batch_size": (1, 1e6),
@@ -64,8 +64,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "report.compute_gop_s": (1e-3, 1e9),
     "report.buffer_kib": (0, 1e9),
 }
-_RATES = ("train.lr", "align.lr", "quantize.lr")
-_CHOICES: dict[str, tuple[str, ...]] = {
+"""Smallest and largest value."""
+RATES = ("train.lr", "align.lr", "quantize.lr")
+"""Keys that must be above 0."""
+CHOICES: dict[str, tuple[str, ...]] = {
     "model.unfoldable": ("stage", "keep"),
     "unit.realize": ("auto", *KINDS),
     "evolve.choose": ("knee", "best", "cheapest", "budget", "ratio"),
@@ -88,17 +90,17 @@ def check(config: RunConfig) -> None:
     Raises:
         InputError: A value is not legal; the message names its key.
     """
-    for key, (low, high) in _RANGES.items():
+    for key, (low, high) in RANGES.items():
         section, name = key.split(".")
         value = getattr(getattr(config, section), name)
         if not low <= value <= high:
             raise InputError(f"configuration key '{key}' must be {low:g}..{high:g}, not {value!r}")
-    for key, choices in _CHOICES.items():
+    for key, choices in CHOICES.items():
         section, name = key.split(".")
         value = getattr(getattr(config, section), name)
         if value not in choices:
             raise InputError(f"configuration key '{key}' must be one of {', '.join(choices)}, not {value!r}")
-    for key in _RATES:
+    for key in RATES:
         section, name = key.split(".")
         value = getattr(getattr(config, section), name)
         if not value > 0:

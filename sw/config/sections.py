@@ -47,6 +47,7 @@ class DataConfig:
     calibration_images: int = 256
     """Images taken out of the training split for capture and calibration."""
     batch_size: int = 64
+    """Images a step of training, and a pass through the model."""
     workers: int = 0
     """Loader processes."""
     augment: str = ""
@@ -57,12 +58,14 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """Training the embedded default model; skipped where a model is given."""
+    """Training before anything else, which the embedded default model needs; none where ``epochs`` is 0."""
 
     epochs: int = 0
     """0: the model is pre-trained and nothing is trained."""
     lr: float = 2e-3
+    """Largest learning rate."""
     weight_decay: float = 0.05
+    """Of AdamW."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +73,7 @@ class CaptureConfig:
     """Pairs (x, pre-affine y) of every norm."""
 
     images: int = 256
-    """Training images that run through the model."""
+    """Images that run through the model, at most those that ``data.calibration_images`` sets aside."""
     pairs: int = 50_000
     """Pairs kept at each site."""
     headroom_bits: float = 1.0
@@ -102,9 +105,13 @@ class EvolveConfig:
     """The search, for one site and one seed."""
 
     population: int = 200
+    """Trees a generation."""
     generations: int = 40
+    """Of a search, at most."""
     max_nodes: int = 20
+    """Nodes of a tree, at most."""
     tournament: int = 7
+    """Trees among which a parent is drawn."""
     seeds: int = 2
     """Independent searches a site; their fronts are merged."""
     held_out: float = 0.1
@@ -144,28 +151,33 @@ class EvolveConfig:
 class AlignConfig:
     """Re-alignment of the weights to the evolved functions.
 
-    ``regime`` names a preset of ``REGIMES``, which fills in every key below that is not given.
+    ``regime`` names a preset, which fills in every key below that is not given.
     """
 
     regime: str = "D+"
+    """A preset: ``A``, ``F`` and ``D`` as published; ``D+`` is our own, the defaults below."""
     epochs: int = 20
+    """0: nothing is trained."""
     refit: str = "readers"
     """What the epochs start from: ``none``, right after the swap; ``affine``, every site's affine refitted in
     closed form; ``readers``, the layers that read the sites, too."""
     trained: str = "all"
     """``all`` parameters, or the sites' ``affine`` alone."""
     lr: float = 2e-4
+    """Largest learning rate."""
     schedule: str = "warm"
     """Of the learning rate: ``constant``; ``cosine``, stepped once an epoch down to 0; ``warm``, risen in the
     first steps, then a cosine stepped at every one."""
     layer_decay: float = 1.0
     """Learning rate of a block over that of the next one."""
     weight_decay: float = 0.0
+    """Of AdamW."""
     drop_path: float = 0.0
     """Largest rate of stochastic depth."""
     kd_weight: float = 0.9
     """Weight of the distillation from the original; the rest is cross-entropy."""
     temperature: float = 4.0
+    """Of the distillation."""
     feature_weight: float = 0.0
     """Weight of each block's output against the original's, added to the loss."""
 
@@ -175,11 +187,15 @@ class QuantizeConfig:
     """Integer weights and activations."""
 
     weight_bits: int = 8
+    """Bits of a weight."""
     act_bits: int = 8
+    """Bits of a layer's input."""
     calibration_images: int = 256
+    """Images for scales, at most those that ``data.calibration_images`` sets aside."""
     epochs: int = 0
     """Quantization-aware fine-tuning after calibration."""
     lr: float = 1e-4
+    """Largest learning rate of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -226,9 +242,11 @@ class SynthConfig:
     """Resources and clock."""
 
     families: tuple[str, ...] = ("xc7", "ecp5", "ice40")
+    """FPGA families for which resources are counted."""
     pnr_seeds: int = 3
     """Place-and-route seeds; the median counts."""
     jobs: int = 0
+    """Tools at a time; 0: one a core."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -251,7 +269,9 @@ class RunConfig:
     name: str = "run"
     """Folder of the run below ``runs_dir``."""
     seed: int = 0
+    """Of training, capture and search."""
     runs_dir: str = "runs"
+    """Folder of all runs, relative to the current directory."""
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     capture: CaptureConfig = CaptureConfig()
