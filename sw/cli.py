@@ -1,4 +1,4 @@
-"""The command line: ``normforge``, one sub-command a stage and two that stand alone."""
+"""The command line: ``normforge``, one sub-command a stage, and those that need no run."""
 
 from __future__ import annotations
 
