@@ -179,7 +179,8 @@ def guarded(action: Callable[[], int], *, debug: bool) -> int:
     """Run an action and return its exit status.
 
     What the user caused becomes one line on stderr and status 2, a verification that fails one line and
-    status 1, Ctrl-C status 130, a closed output pipe status 141.
+    status 1, Ctrl-C status 130, a closed output pipe status 141. A file that the system refuses is the
+    user's to put right, too.
     """
     try:
         return action()
@@ -197,6 +198,12 @@ def guarded(action: Callable[[], int], *, debug: bool) -> int:
         # The reader of our output left (`| head`); nothing more can be said, and that is no error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if debug:
+            raise
+        thing = "a file" if error.filename is None else f"'{error.filename}'"
+        print(f"normforge: {thing} cannot be used: {error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("normforge: stopped; the same command goes on from here", file=sys.stderr)
         return 130

@@ -53,6 +53,10 @@ def test_compile_writes_an_exact_unit(tmp_path, capsys):
         ),
         (("x", "--in", "s8.5", "--out", "s8.5", "--family", "max10"), "family must be one of ecp5, ice40"),
         (("x", "--in", "s8.5", "--out", "s8.5", "--latency", "99"), "latency must be 1..64 cycles, not 99"),
+        (
+            ("x", "--in", f"s{'1' * 5000}.1", "--out", "s8.5"),
+            "format must look like 's16.11' or 'u8.0', not 's1",
+        ),
         (("x", "--in", "s8.5", "--out", "s8.5", "--reachable", "no.npy"), "'no.npy' cannot be read: No such"),
     ],
 )
@@ -167,6 +171,18 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
     (tmp_path / "out").write_text("")
     assert compiled("x", "--in", "s8.5", "--out", "s8.5") == 2
     assert "folder 'out' cannot be written" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path, capsys):
+    (tmp_path / "out/unit.v").mkdir(parents=True)
+    assert compiled("x", "--in", "s8.5", "--out", "s8.5") == 2
+    message = "'out/unit.v' must be a file that can be replaced, not a folder"
+    assert capsys.readouterr().err == f"normforge: {message}\n"
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["unit.v"]
+    long = "a" * 300
+    assert compiled("x", "--in", "s8.5", "--out", "s8.5", "--name", long) == 2
+    assert f"'out/{long}.v' cannot be written: File name too long\n" in capsys.readouterr().err
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["unit.v"]
 
 
 @pytest.mark.parametrize("name", cli.STAGES)
