@@ -39,7 +39,7 @@ from sw.ir.formats import FixedFormat, IntArray
 from sw.ir.parse import parse
 from sw.ir.pipelining import Pipelining
 from sw.ir.realize import realize
-from sw.run_dir import RunDir, read_json
+from sw.run_dir import RunDir, read_json, read_npy
 from sw.stage import code_digest, guarded
 from sw.terminal import progress, table_console
 
@@ -142,6 +142,8 @@ def read_units(path: Path) -> list[tuple[dict[str, Any], Path]]:
     """
     body = read_json(path)
     units = body["units"] if isinstance(body, dict) and "units" in body else [body]
+    if not isinstance(units, list) or not units:
+        raise InputError(f"manifest '{path}' must hold a list 'units' with at least one unit")
     for unit in units:
         missing = [key for key in KEYS if not isinstance(unit, dict) or key not in unit]
         if missing:
@@ -199,10 +201,9 @@ def _read_verilog(path: Path) -> str:
 
 
 def _read_table(path: Path) -> IntArray:
-    try:
-        table = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"table '{path}' cannot be read: {error}") from error
+    table = read_npy(path)
+    if table.ndim != 1 or table.dtype.kind not in "iu":
+        raise InputError(f"table '{path}' must be a row of integers, not {table.dtype} {table.shape}")
     return table.astype(np.int64)
 
 

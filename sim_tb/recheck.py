@@ -11,12 +11,9 @@ import argparse
 import functools
 import sys
 import tempfile
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from sim_tb.certificate import LABELS, certificate, digest_of_replay, read_certificate, versions
 from sim_tb.contract import NO_TORCH, Replay, distance
@@ -25,6 +22,7 @@ from sim_tb.results import UnitReport
 from sim_tb.unit import UnitFiles, digest_of_table
 from sim_tb.verification import verify
 from sim_tb.verify import read_replay
+from sw.arrays import opened_npz
 from sw.ir.errors import InputError, VerificationError
 from sw.ir.parse import parse
 from sw.ir.program import Program
@@ -92,13 +90,7 @@ def _request(stated: Stated, path: Path) -> UnitRequest:
 
 
 def _stored_replay(path: Path, site: str) -> Replay:
-    try:
-        stored = np.load(path)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"activations '{path}' cannot be read: {error}") from error
-    if not isinstance(stored, np.lib.npyio.NpzFile):
-        raise InputError(f"activations '{path}' must be an npz file")
-    with stored:
+    with opened_npz(path, "activations") as stored:
         return read_replay(stored, site, path)
 
 

@@ -11,7 +11,6 @@ import json
 import os
 import tempfile
 import threading
-import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,10 @@ from typing import Any
 import numpy as np
 import tomli_w
 
+from sw.arrays import BROKEN_ARRAY, content_of
 from sw.config import RunConfig
 from sw.ir.errors import InputError
 
-BROKEN_ARRAY = (ValueError, EOFError, SyntaxError, tokenize.TokenError, MemoryError, OverflowError)
-"""What numpy may raise over a damaged file."""
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What writing to an open file may end with; such an error names no file."""
 SCRATCH = ".part"
@@ -290,11 +288,12 @@ def read_npy(path: Path) -> np.ndarray:
         InputError: The file is missing, or holds something else.
     """
     try:
-        array = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:  # numpy leaves it open where it finds a torn npz
+            array = np.load(file, allow_pickle=False)
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror or error}") from error
     except BROKEN_ARRAY as error:
-        raise InputError(f"'{path}' must be an npy file of numbers: {error}") from error
+        raise InputError(f"'{path}' must be an npy file of numbers, not {content_of(path)}") from error
     if not isinstance(array, np.ndarray):
         raise InputError(f"'{path}' must be an npy file of one array, not an npz")
     return array
