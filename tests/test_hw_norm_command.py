@@ -117,10 +117,11 @@ FOUR = np.ones(4)
             ),
         ),
         (
-            {"gamma": 2.0**60 * FOUR, "beta": 2.0**60 * FOUR},
+            {"gamma": 2.0**61 * FOUR, "beta": 2.0**61 * FOUR},
             (
-                "bits of a reciprocal square root must be 2..22, not 70; a narrower output or fewer guard bits "
-                "would help (gamma up to 1.15292e+18 as s8.-54, beta up to 1.15292e+18 as s8.-54, output s8.5)"
+                "bits of a reciprocal square root must be 2..22, not 71; a narrower output or fewer guard "
+                "bits would help "
+                "(gamma up to 2.30584e+18 as s8.-55, beta up to 2.30584e+18 as s8.-55, output s8.5)"
             ),
         ),
         ({"gamma": FOUR, "beta": np.array([0, 1, 2, np.inf])}, "beta in 'a.npz' must be finite, not inf"),

@@ -199,7 +199,7 @@ def test_ties_go_to_the_even_code() -> None:
         ({"eps": 1e30}, r"every wire of a norm must fit 62 bits, not \d+ \(input s16\.11, eps 1e\+30\)$"),
         (
             {"output": FixedFormat(16, 12), "guard_bits": 16},
-            r"bits of a reciprocal square root must be 2\.\.22, not \d+; a narrower output .* \(output s16\.12\)",
+            r"bits of a reciprocal square root must be 2\.\.22, not \d+; a narrower .* \(output s16\.12\)",
         ),
     ],
 )
