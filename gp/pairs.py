@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +58,17 @@ def load_pairs(path: Path, site: str) -> tuple[FloatArray, FloatArray, FloatArra
         if site not in _site_names(path, arrays.files):
             raise InputError(f"pairs '{path}' must hold site '{site}'")
         return _arrays(arrays, site)
+
+
+def check_weighted(path: Path, sites: Sequence[SitePairs]) -> None:
+    """Let through only sites of a file that all have weights to count their pairs by.
+
+    Raises:
+        InputError: One has none.
+    """
+    bare = [site.site for site in sites if not site.weighted]
+    if bare:
+        raise InputError(f"pairs '{path}' must hold '{bare[0]}_w' for weights 'sensitivity'")
 
 
 def _site_names(path: Path, names: list[str]) -> Iterator[str]:

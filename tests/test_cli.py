@@ -252,6 +252,15 @@ def test_version(capsys):
             "evolve must be given either a CONFIG or --pairs FILE.npz",
         ),
         (["evolve", "a.toml", "--in", "s8.5"], "--in must come with --pairs"),
+        (["evolve", "a.toml", "--in-width", "9"], "--in-width must come with --pairs"),
+        (
+            ["evolve", "--pairs", "x.npz", "-o", "e", "--in", "s8.5", "--in-width", "9"],
+            "--in-width 9 must not come with --in s8.5, which has a width",
+        ),
+        (
+            ["evolve", "--pairs", "x.npz", "-o", "e", "--out", "s8.5", "--out-width", "8"],
+            "--out-width 8 must not come with --out s8.5, which has a width",
+        ),
         (["evolve", "--pairs", "x.npz"], "evolve --pairs must be given a folder for its results, -o DIR"),
         (["run", "none.toml"], "configuration 'none.toml' cannot be read"),
     ],
