@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sw.ir.errors import InputError
-from sw.stage import add_run_arguments, guarded, open_run, report_run
+from sw.stage import ArgumentParser, add_run_arguments, guarded, open_run, report_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The script: what ``normforge evolve`` does, without its ``--missing``."""
     from gp.evolve import STAGE
 
-    parser = argparse.ArgumentParser(description=STAGE.help)
+    parser = ArgumentParser(description=STAGE.help)
     add_arguments(parser)
     args = parser.parse_args(argv)
 

@@ -40,7 +40,7 @@ from sw.ir.parse import parse
 from sw.ir.pipelining import Pipelining
 from sw.ir.realize import realize
 from sw.run_dir import RunDir, read_json, read_npy
-from sw.stage import code_digest, guarded
+from sw.stage import ArgumentParser, code_digest, guarded
 from sw.terminal import progress, table_console
 
 PROPERTIES = ("stream", "pipeline", "table")
@@ -229,7 +229,7 @@ def _asked_units(args: argparse.Namespace) -> list[tuple[dict[str, Any], Path]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The script; its exit status is 1 where a property is not proven."""
-    parser = argparse.ArgumentParser(description="prove generated units: handshake, registers, table")
+    parser = ArgumentParser(description="prove generated units: handshake, registers, table")
     parser.add_argument("config", metavar="CONFIG", nargs="?", help="also prove the units of this run")
     parser.add_argument(
         "--unit",

@@ -12,7 +12,7 @@ import numpy as np
 from sw.arrays import opened_npz
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat, FloatArray
-from sw.stage import guarded
+from sw.stage import ArgumentParser, guarded
 
 if TYPE_CHECKING:
     from sw.ir.layernorm import Affine, LayerNorm
@@ -108,7 +108,7 @@ def _vector(path: Path, name: str, values: np.ndarray) -> FloatArray:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The script: what ``normforge norm`` does."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION)
+    parser = ArgumentParser(description=DESCRIPTION)
     add_arguments(parser)
     args = parser.parse_args(argv)
     return guarded(lambda: emit(args), debug=args.debug)

@@ -7,7 +7,6 @@ simulator is built from the Verilog, proofs are made again, and every figure mus
 
 from __future__ import annotations
 
-import argparse
 import functools
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from sw.ir.parse import parse
 from sw.ir.program import Program
 from sw.ir.refmap import reference_map
 from sw.run_dir import file_digest
-from sw.stage import guarded
+from sw.stage import ArgumentParser, guarded
 
 Stated = dict[str, Any]
 Require = Callable[[str, object, object], None]
@@ -161,7 +160,7 @@ def _versions_line(stated: Stated) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """As the module says; the exit status."""
-    parser = argparse.ArgumentParser(prog="sim_tb.recheck", description="Check certificates from scratch.")
+    parser = ArgumentParser(prog="sim_tb.recheck", description="Check certificates from scratch.")
     parser.add_argument("--certificate", dest="files", metavar="FILE", nargs="+", type=Path, required=True)
     parser.add_argument(
         "-o", dest="folder", type=Path, help="folder of the builds (default: a temporary one)"

@@ -31,7 +31,7 @@ from sw.arrays import opened_npz
 from sw.ir.errors import InputError, VerificationError
 from sw.ir.program import Program
 from sw.run_dir import RunDir, read_json, write_json
-from sw.stage import Stage, guarded
+from sw.stage import ArgumentParser, Stage, guarded
 from sw.terminal import progress
 
 
@@ -223,9 +223,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="sim_tb.verify", description="Verify units and norms by their JSON files."
-    )
+    parser = ArgumentParser(prog="sim_tb.verify", description="Verify units and norms by their JSON files.")
     parser.add_argument(
         "units", metavar="UNIT.json", nargs="+", type=Path, help="a unit, a norm or a manifest.json"
     )

@@ -270,6 +270,52 @@ def test_wrong_arguments_are_one_line(capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["compile", "x", "--in", "s8.5"],
+            "normforge compile: the following arguments are required: --out, -o",
+        ),
+        (["run", "a.toml", "--bo\ngus"], "normforge: unrecognized arguments: --bo gus"),
+        (["norm", "--channels", "x"], "normforge norm: argument --channels: invalid int value: 'x'"),
+        (
+            ["evolve", "--choose", "x"],
+            "normforge evolve: argument --choose: invalid choice: 'x' (choose from ",
+        ),
+        (["bogus"], "normforge: argument COMMAND: invalid choice: 'bogus' (choose from "),
+    ],
+)
+def test_arguments_that_are_none_are_one_line(capsys, arguments, message):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(message)
+    assert said.endswith(f"; '{message.split(':')[0]} --help' says what it takes\n")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["u.json", "--set", "verify.stall_beats=9"],
+            "--set must come with the CONFIG of a run, not with 'u.json'",
+        ),
+        (["u.json", "--force"], "--force must come with the CONFIG of a run, not with 'u.json'"),
+        (["u.json", "--missing"], "--missing must come with the CONFIG of a run, not with 'u.json'"),
+        (["--certificate", "c.json", "--force"], "--force must be left out beside --certificate"),
+        (["--certificate", "c.json", "--rows", "3"], "--rows must be left out beside --certificate"),
+        (["--certificate", "c.json", "--seed", "0"], "--seed must be left out beside --certificate"),
+        (["--certificate", "c.json", "--waves"], "--waves must be left out beside --certificate"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(capsys, arguments, message):
+    assert cli.main(["verify", *arguments]) == 2
+    assert capsys.readouterr().err == f"normforge: {message}\n"
+
+
 def test_a_reader_that_leaves_is_no_error():
     command = [sys.executable, "-m", "sw.cli", "compile", "x", "--in", "s8.5", "--out", "s8.5", "-o", "out"]
     read, write = os.pipe()
