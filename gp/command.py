@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sw.ir.errors import InputError
-from sw.stage import add_run_arguments, guarded, open_run, report_run
+from sw.stage import ArgumentParser, add_run_arguments, guarded, open_run, report_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", dest="folder", type=Path, metavar="DIR", help="where results go (with --pairs)")
     parser.add_argument("--in", dest="input", metavar="FORMAT", help="input format, such as s16.11")
     parser.add_argument("--out", dest="output", metavar="FORMAT", help="output format, such as s8.5")
-    parser.add_argument("--in-width", type=int, default=16, metavar="BITS")
-    parser.add_argument("--out-width", type=int, default=8, metavar="BITS")
+    parser.add_argument("--in-width", type=int, metavar="BITS", help="instead of --in (default: 16)")
+    parser.add_argument("--out-width", type=int, metavar="BITS", help="instead of --out (default: 8)")
     parser.add_argument("--generations", type=int, metavar="N", help="generations a site")
     parser.add_argument("--budget", type=float, metavar="SECONDS", help="wall-clock cap a site")
     parser.add_argument("--jobs", type=int, metavar="N", help="worker processes; 0: one a core")
@@ -48,7 +48,10 @@ def evolve(args: argparse.Namespace, run_stage: Callable[[argparse.Namespace], i
         raise InputError("evolve must be given either a CONFIG or --pairs FILE.npz")
     if args.pairs is not None:
         return _evolve_pairs(args)
-    alone = {"-o": args.folder, "--in": args.input, "--out": args.output}
+    alone = {
+        **{"-o": args.folder, "--in": args.input, "--out": args.output},
+        **{"--in-width": args.in_width, "--out-width": args.out_width},
+    }
     for option, value in alone.items():
         if value is not None:
             raise InputError(f"{option} must come with --pairs; a run takes formats from its configuration")
@@ -93,6 +96,11 @@ def _evolve_pairs(args: argparse.Namespace) -> int:
         raise InputError("evolve --pairs must be given a folder for its results, -o DIR")
     if args.overrides:
         raise InputError("--set must come with a CONFIG; evolve --pairs has options of its own")
+    for side, format, width in (("in", args.input, args.in_width), ("out", args.output, args.out_width)):
+        if format is not None and width is not None:
+            raise InputError(
+                f"--{side}-width {width} must not come with --{side} {format}, which has a width"
+            )
     if args.force:
         _forget(args.folder)
     run = evolve_pairs(
@@ -100,8 +108,8 @@ def _evolve_pairs(args: argparse.Namespace) -> int:
         args.folder,
         input=args.input,
         output=args.output,
-        in_width=args.in_width,
-        out_width=args.out_width,
+        in_width=16 if args.in_width is None else args.in_width,
+        out_width=8 if args.out_width is None else args.out_width,
         seed=args.seed or 0,
         **_settings(args),
     )
@@ -117,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The script: what ``normforge evolve`` does, without its ``--missing``."""
     from gp.evolve import STAGE
 
-    parser = argparse.ArgumentParser(description=STAGE.help)
+    parser = ArgumentParser(description=STAGE.help)
     add_arguments(parser)
     args = parser.parse_args(argv)
 

@@ -16,7 +16,7 @@ from typing import Any
 from gp.baselines import fit_homogeneous, score_form
 from gp.fitness import bin_pairs, split_pairs
 from gp.front import Archive, Point, choose
-from gp.pairs import SitePairs, load_pairs, read_sites
+from gp.pairs import SitePairs, check_weighted, load_pairs, read_sites
 from gp.parallel import run_all
 from gp.pictures import draw_site
 from gp.task import Task, form_json, read_split, run_task
@@ -87,6 +87,8 @@ def evolve_pairs(
         {"name": "pairs", "seed": seed, "model": {"name": "none"}, "unit": unit, "evolve": settings}
     )
     sites = read_sites(pairs)
+    if config.evolve.weights == "sensitivity":
+        check_weighted(pairs, sites)
     run = RunDir(make_folder(out), config)
     inputs = {s.site: fixed_input or _from_data(pairs, s, config) for s in sites}
     _evolve(run, pairs, sites, inputs, fixed_output or output_format(config.unit))

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +11,9 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 
 from gp.fitness import check_pairs
+from sw.arrays import opened_npz
 from sw.ir.errors import InputError
 from sw.ir.formats import FloatArray
-from sw.run_dir import BROKEN_ARRAY
 
 SMALLEST, LARGEST = 1e-9, 1e9
 """Of the largest |x| of a site; beyond it no fixed-point format or short constant would do."""
@@ -48,7 +44,7 @@ def read_sites(path: Path) -> list[SitePairs]:
         InputError: The file cannot be read, an array lacks its partner, or pairs cannot be used
             (see ``gp.fitness.check_pairs``).
     """
-    with _opened(path) as arrays:
+    with opened_npz(path, "pairs") as arrays:
         return [_checked(arrays, site) for site in _site_names(path, arrays.files)]
 
 
@@ -58,40 +54,21 @@ def load_pairs(path: Path, site: str) -> tuple[FloatArray, FloatArray, FloatArra
     Raises:
         InputError: The file cannot be read, or does not hold the site.
     """
-    with _opened(path) as arrays:
+    with opened_npz(path, "pairs") as arrays:
         if site not in _site_names(path, arrays.files):
             raise InputError(f"pairs '{path}' must hold site '{site}'")
         return _arrays(arrays, site)
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[NpzFile]:
-    """The arrays of a file; what goes wrong while they are read is an InputError."""
-    try:
-        with path.open("rb") as file:
-            arrays = np.load(file)
-            if not isinstance(arrays, NpzFile):
-                raise InputError(f"pairs '{path}' must be an npz file, not a single array")
-            _check_size(path, arrays)
-            yield arrays
-    except InputError:
-        raise
-    except OSError as error:
-        raise InputError(f"pairs '{path}' cannot be read: {error.strerror or error}") from error
-    except (*BROKEN_ARRAY, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"pairs '{path}' must be an npz file of numbers: {error}") from error
+def check_weighted(path: Path, sites: Sequence[SitePairs]) -> None:
+    """Let through only sites of a file that all have weights to count their pairs by.
 
-
-def _check_size(path: Path, arrays: NpzFile) -> None:
-    """Before anything is unpacked: a small file may hold far more than there is room for."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    entries = [] if arrays.zip is None else arrays.zip.infolist()
-    largest = max((entry.file_size for entry in entries), default=0)
-    if largest > memory / 2:
-        raise InputError(
-            f"an array of '{path}' must fit in half of the memory, {memory / 2**31:.1f} GiB, "
-            f"not unpack to {largest / 2**30:.1f} GiB"
-        )
+    Raises:
+        InputError: One has none.
+    """
+    bare = [site.site for site in sites if not site.weighted]
+    if bare:
+        raise InputError(f"pairs '{path}' must hold '{bare[0]}_w' for weights 'sensitivity'")
 
 
 def _site_names(path: Path, names: list[str]) -> Iterator[str]:

@@ -39,8 +39,8 @@ from sw.ir.formats import FixedFormat, IntArray
 from sw.ir.parse import parse
 from sw.ir.pipelining import Pipelining
 from sw.ir.realize import realize
-from sw.run_dir import RunDir, read_json
-from sw.stage import code_digest, guarded
+from sw.run_dir import RunDir, read_json, read_npy
+from sw.stage import ArgumentParser, code_digest, guarded
 from sw.terminal import progress, table_console
 
 PROPERTIES = ("stream", "pipeline", "table")
@@ -142,6 +142,8 @@ def read_units(path: Path) -> list[tuple[dict[str, Any], Path]]:
     """
     body = read_json(path)
     units = body["units"] if isinstance(body, dict) and "units" in body else [body]
+    if not isinstance(units, list) or not units:
+        raise InputError(f"manifest '{path}' must hold a list 'units' with at least one unit")
     for unit in units:
         missing = [key for key in KEYS if not isinstance(unit, dict) or key not in unit]
         if missing:
@@ -199,10 +201,9 @@ def _read_verilog(path: Path) -> str:
 
 
 def _read_table(path: Path) -> IntArray:
-    try:
-        table = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"table '{path}' cannot be read: {error}") from error
+    table = read_npy(path)
+    if table.ndim != 1 or table.dtype.kind not in "iu":
+        raise InputError(f"table '{path}' must be a row of integers, not {table.dtype} {table.shape}")
     return table.astype(np.int64)
 
 
@@ -228,7 +229,7 @@ def _asked_units(args: argparse.Namespace) -> list[tuple[dict[str, Any], Path]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The script; its exit status is 1 where a property is not proven."""
-    parser = argparse.ArgumentParser(description="prove generated units: handshake, registers, table")
+    parser = ArgumentParser(description="prove generated units: handshake, registers, table")
     parser.add_argument("config", metavar="CONFIG", nargs="?", help="also prove the units of this run")
     parser.add_argument(
         "--unit",

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 
+from sw.arrays import opened_npz
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat, FloatArray
-from sw.stage import guarded
+from sw.stage import ArgumentParser, guarded
 
 if TYPE_CHECKING:
     from sw.ir.layernorm import Affine, LayerNorm
@@ -93,21 +91,11 @@ def read_affine(path: Path) -> tuple[FloatArray, FloatArray]:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     names = ("gamma", "beta")
-    try:
-        with path.open("rb") as file:
-            stored = np.load(file, allow_pickle=False)
-            if not isinstance(stored, NpzFile):
-                raise InputError(f"affine '{path}' must be an npz file, not a single array")
-            missing = [name for name in names if name not in stored]
-            if missing:
-                raise InputError(f"affine '{path}' must hold the array '{missing[0]}'")
-            return {name: stored[name] for name in names}
-    except InputError:
-        raise
-    except OSError as error:
-        raise InputError(f"affine '{path}' cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"affine '{path}' must be an npz file of numbers: {error}") from error
+    with opened_npz(path, "affine") as stored:
+        missing = [name for name in names if name not in stored]
+        if missing:
+            raise InputError(f"affine '{path}' must hold the array '{missing[0]}'")
+        return {name: stored[name] for name in names}
 
 
 def _vector(path: Path, name: str, values: np.ndarray) -> FloatArray:
@@ -120,7 +108,7 @@ def _vector(path: Path, name: str, values: np.ndarray) -> FloatArray:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The script: what ``normforge norm`` does."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION)
+    parser = ArgumentParser(description=DESCRIPTION)
     add_arguments(parser)
     args = parser.parse_args(argv)
     return guarded(lambda: emit(args), debug=args.debug)

@@ -67,9 +67,23 @@ def _ecp5(part: re.Match[str], fmax_mhz: float) -> dict[str, Any]:
     return _nextpnr(chip, fmax_mhz, "--lpf-allow-unconstrained")
 
 
+_ICE40_PACKAGES = {
+    "LP384": "CM36 CM49 QN32",
+    "HX1K LP1K": "SWG16TR CB81 CB121 CB132 CM36 CM49 CM81 CM121 QN84 TQ144 VQ100",
+    "HX4K LP4K": "CB132 CM81 CM121 CM225 TQ144 BG121",
+    "HX8K LP8K": "CB132 CM81 CM121 CM225 BG121 CT256",
+    "UP3K UP5K": "SG48 UWG30",
+    "U1K U2K U4K": "SG48",
+}
+"""Packages that nextpnr-ice40 0.11 has for chips."""
+
+
 def _ice40(part: re.Match[str], fmax_mhz: float) -> dict[str, Any]:
-    chip = [f"--{part['chip'].lower()}", "--package", part["package"].lower()]
-    return _nextpnr(chip, fmax_mhz)
+    chip, package = part["chip"].upper(), part["package"].upper()
+    known = next(p.split() for chips, p in _ICE40_PACKAGES.items() if chip in chips.split())
+    if package not in known:
+        raise InputError(f"package of iCE40{chip} must be one of {', '.join(known)}, not '{part['package']}'")
+    return _nextpnr([f"--{chip.lower()}", "--package", package.lower()], fmax_mhz)
 
 
 VENDORS: dict[str, Vendor] = {

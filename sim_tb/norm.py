@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,10 @@ import numpy as np
 
 from sim_tb.contract import Contract
 from sim_tb.job import Expected
-from sim_tb.unit import check_keys
+from sim_tb.unit import MOST, check_keys, check_numbers, check_words, is_file
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat, IntArray
-from sw.ir.layernorm import Affine, LayerNorm
+from sw.ir.layernorm import MAX_CHANNELS, MAX_CODE_BITS, Affine, LayerNorm
 from sw.ir.layernorm_error import corner_rows, error_lsb
 from sw.run_dir import read_npy
 
@@ -25,6 +26,11 @@ KEYS = (
 """What a norm's JSON must say."""
 AFFINE_KEYS = ("gamma", "beta", "gamma_raw", "beta_raw")
 _EXPRESSIONS = ("LayerNorm", "RMSNorm")
+_WORDS = ("name", "expression", "input", "output", "variant", "verilog", "top")
+_NUMBERS = {
+    **{"channels": (1, MAX_CHANNELS), "lanes": (1, MOST), "guard_bits": (1, MAX_CODE_BITS)},
+    **{"latency_cycles": (1, MOST), "interval_cycles": (1, MOST)},
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,8 +71,9 @@ class NormFiles:
             InputError: It is no norm's description, or names a file that is not there.
         """
         check_keys(entry, KEYS, "norm", path)
+        _check_entry(entry, path)
         verilog = path.parent / entry["verilog"]
-        if not verilog.is_file():
+        if not is_file(verilog):
             raise InputError(f"norm '{entry['name']}' needs '{verilog}', which is missing")
         return cls(
             site=entry.get("site", entry["name"]),
@@ -79,6 +86,19 @@ class NormFiles:
             verilog=verilog,
             top=entry["top"],
         )
+
+
+def _check_entry(entry: Mapping[str, Any], path: Path) -> None:
+    """Refuse what is no description of a norm, before any of it names a folder or a length."""
+    check_words(entry, _WORDS, "norm", path)
+    check_numbers(entry, _NUMBERS, "norm", path)
+    for key in ("eps", "bound_lsb"):
+        number = entry[key]
+        is_number = isinstance(number, int | float) and not isinstance(number, bool)
+        if not (is_number and abs(number) <= sys.float_info.max):  # a long integer is no float
+            raise InputError(
+                f"'{key}' of norm '{entry['name']}' in '{path}' must be a finite number, not {number!r}"
+            )
 
 
 def _model(entry: Mapping[str, Any], path: Path) -> LayerNorm:
@@ -100,6 +120,12 @@ def _model(entry: Mapping[str, Any], path: Path) -> LayerNorm:
 
 def _affine(entry: Any, path: Path) -> Affine:
     check_keys(entry, AFFINE_KEYS, "norm's affine", path)
+    for key in ("gamma", "beta"):
+        if not isinstance(entry[key], str):
+            raise InputError(f"'{key}' of a norm's affine in '{path}' must be a text, not {entry[key]!r}")
+        codes = entry[f"{key}_raw"]
+        if not isinstance(codes, list) or not all(type(code) is int for code in codes):
+            raise InputError(f"'{key}_raw' of a norm's affine in '{path}' must be a list of integers")
     return Affine(
         gamma=FixedFormat.parse(entry["gamma"]),
         beta=FixedFormat.parse(entry["beta"]),

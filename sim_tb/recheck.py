@@ -7,16 +7,12 @@ simulator is built from the Verilog, proofs are made again, and every figure mus
 
 from __future__ import annotations
 
-import argparse
 import functools
 import sys
 import tempfile
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from sim_tb.certificate import LABELS, certificate, digest_of_replay, read_certificate, versions
 from sim_tb.contract import NO_TORCH, Replay, distance
@@ -25,12 +21,13 @@ from sim_tb.results import UnitReport
 from sim_tb.unit import UnitFiles, digest_of_table
 from sim_tb.verification import verify
 from sim_tb.verify import read_replay
+from sw.arrays import opened_npz
 from sw.ir.errors import InputError, VerificationError
 from sw.ir.parse import parse
 from sw.ir.program import Program
 from sw.ir.refmap import reference_map
 from sw.run_dir import file_digest
-from sw.stage import guarded
+from sw.stage import ArgumentParser, guarded
 
 Stated = dict[str, Any]
 Require = Callable[[str, object, object], None]
@@ -92,13 +89,7 @@ def _request(stated: Stated, path: Path) -> UnitRequest:
 
 
 def _stored_replay(path: Path, site: str) -> Replay:
-    try:
-        stored = np.load(path)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"activations '{path}' cannot be read: {error}") from error
-    if not isinstance(stored, np.lib.npyio.NpzFile):
-        raise InputError(f"activations '{path}' must be an npz file")
-    with stored:
+    with opened_npz(path, "activations") as stored:
         return read_replay(stored, site, path)
 
 
@@ -169,7 +160,7 @@ def _versions_line(stated: Stated) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """As the module says; the exit status."""
-    parser = argparse.ArgumentParser(prog="sim_tb.recheck", description="Check certificates from scratch.")
+    parser = ArgumentParser(prog="sim_tb.recheck", description="Check certificates from scratch.")
     parser.add_argument("--certificate", dest="files", metavar="FILE", nargs="+", type=Path, required=True)
     parser.add_argument(
         "-o", dest="folder", type=Path, help="folder of the builds (default: a temporary one)"

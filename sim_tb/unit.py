@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ KEYS = (
 )
 """What a unit's JSON must say."""
 _WORDS = ("name", "expression", "input", "output", "table_sha256", "table", "verilog", "top", "realization")
-_LEAST = {"lanes": 1, "latency_cycles": 1, "max_ulp": 0}
-_MOST = 65536
+MOST = 65536
+_NUMBERS = {"lanes": (1, MOST), "latency_cycles": (1, MOST), "max_ulp": (0, MOST)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +70,7 @@ class UnitFiles:
         reachable = path.parent / stated.get("file", f"{entry['name']}.reachable.npy")
         files = {key: path.parent / entry[key] for key in ("table", "verilog")}
         for file in files.values():
-            if not _is_file(file):
+            if not is_file(file):
                 raise InputError(f"unit '{entry['name']}' needs '{file}', which is missing")
         return cls(
             site=entry.get("site", entry["name"]),
@@ -87,7 +87,7 @@ class UnitFiles:
             top=entry["top"],
             realization=entry["realization"],
             reachable_sha256=stated.get("sha256", ""),
-            reachable=reachable if stated and _is_file(reachable) else None,
+            reachable=reachable if stated and is_file(reachable) else None,
         )
 
     def read_table(self) -> IntArray:
@@ -122,30 +122,51 @@ class UnitFiles:
 
 def _check_entry(entry: Any, path: Path) -> None:
     """Refuse what is no description of a unit, before any of it names a folder or a length."""
-    words = {key: entry[key] for key in _WORDS} | {"site": entry.get("site", entry["name"])}
-    for key, word in words.items():
-        if not isinstance(word, str) or not word:
-            raise InputError(f"'{key}' of a unit in '{path}' must be a text, not {word!r}")
-    if "/" in words["site"]:
-        raise InputError(f"site of a unit in '{path}' must be a name, not {words['site']!r}")
+    check_words(entry, _WORDS, "unit", path)
     if entry["ii"] != 1:
         raise InputError(f"ii of unit '{entry['name']}' in '{path}' must be 1, not {entry['ii']}")
-    for key, least in _LEAST.items():
-        number = entry[key]
-        if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= _MOST:
-            raise InputError(
-                f"'{key}' of unit '{entry['name']}' in '{path}' must be {least}..{_MOST}, not {number!r}"
-            )
+    check_numbers(entry, _NUMBERS, "unit", path)
     stated = entry.get("reachable") or {}
     texts = [stated.get(key, "") for key in ("file", "sha256")] if isinstance(stated, dict) else [None]
     if not all(isinstance(text, str) for text in texts):
         raise InputError(f"'reachable' of unit '{entry['name']}' in '{path}' must have 'file' and 'sha256'")
 
 
-def _is_file(path: Path) -> bool:
+def check_words(entry: Mapping[str, Any], keys: Sequence[str], thing: str, path: Path) -> None:
+    """Let through only an object of ``path`` whose keys, and ``site`` if it has one, are texts.
+
+    Raises:
+        InputError: One is none, or the site is no name.
+    """
+    words = {key: entry[key] for key in keys} | {"site": entry.get("site", entry["name"])}
+    for key, word in words.items():
+        if not isinstance(word, str) or not word:
+            raise InputError(f"'{key}' of a {thing} in '{path}' must be a text, not {word!r}")
+    if "/" in words["site"]:
+        raise InputError(f"site of a {thing} in '{path}' must be a name, not {words['site']!r}")
+
+
+def check_numbers(
+    entry: Mapping[str, Any], ranges: Mapping[str, tuple[int, int]], thing: str, path: Path
+) -> None:
+    """Let through only an object of ``path`` whose keys are integers within their ranges.
+
+    Raises:
+        InputError: One is none, or lies outside.
+    """
+    for key, (least, most) in ranges.items():
+        number = entry[key]
+        if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
+            raise InputError(
+                f"'{key}' of {thing} '{entry['name']}' in '{path}' must be {least}..{most}, not {number!r}"
+            )
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; a name that no file can have is none."""
     try:
         return path.is_file()
-    except OSError:  # a name that no file can have
+    except OSError:
         return False
 
 

@@ -27,10 +27,11 @@ from sim_tb.request import NormRequest, Request, Settings, UnitRequest, waves_as
 from sim_tb.results import Report, write_junit
 from sim_tb.unit import UnitFiles, read_manifest
 from sim_tb.verification import verify
+from sw.arrays import opened_npz
 from sw.ir.errors import InputError, VerificationError
 from sw.ir.program import Program
 from sw.run_dir import RunDir, read_json, write_json
-from sw.stage import Stage, guarded
+from sw.stage import ArgumentParser, Stage, guarded
 from sw.terminal import progress
 
 
@@ -76,9 +77,11 @@ def read_requests(path: Path, tokens: Path | None = None) -> list[Request]:
 
 def _unit_requests(path: Path) -> list[UnitRequest]:
     units = read_manifest(path) if path.name == "manifest.json" else [UnitFiles.read(path)]
-    root = path.resolve().parent.parent
+    root = _run_of(path)
+    if root is None:
+        return [UnitRequest(unit=unit) for unit in units]
     recorded = root / "replay.npz"
-    with np.load(recorded) if recorded.exists() else contextlib.nullcontext() as stored:
+    with opened_npz(recorded, "activations") if recorded.exists() else contextlib.nullcontext() as stored:
         return [
             UnitRequest(
                 unit=unit,
@@ -91,10 +94,15 @@ def _unit_requests(path: Path) -> list[UnitRequest]:
         ]
 
 
+def _run_of(path: Path) -> Path | None:
+    """The run in whose folder ``hdl`` a description lies; None: it stands alone, whatever is near it."""
+    folder = path.resolve().parent
+    return folder.parent if folder.name == "hdl" and (folder.parent / "programs").is_dir() else None
+
+
 def results_folder(path: Path) -> Path:
     """Where results go by default: ``sim`` of the run, or ``sim`` beside a unit that stands alone."""
-    folder = path.resolve().parent
-    return (folder.parent if (folder.parent / "programs").is_dir() else folder) / "sim"
+    return (_run_of(path) or path.resolve().parent) / "sim"
 
 
 def verify_and_report(requests: Sequence[Request], settings: Settings) -> list[Report]:
@@ -215,9 +223,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="sim_tb.verify", description="Verify units and norms by their JSON files."
-    )
+    parser = ArgumentParser(prog="sim_tb.verify", description="Verify units and norms by their JSON files.")
     parser.add_argument(
         "units", metavar="UNIT.json", nargs="+", type=Path, help="a unit, a norm or a manifest.json"
     )

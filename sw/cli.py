@@ -18,7 +18,7 @@ import hw.norm_command
 import hw.vendor
 from sw.ir.errors import InputError
 from sw.run_dir import RunDir, read_json
-from sw.stage import Stage, add_run_arguments, guarded, open_run, read_config, report_run
+from sw.stage import ArgumentParser, Stage, add_run_arguments, guarded, open_run, read_config, report_run
 
 STAGES: dict[str, str] = {
     "train": "sw.model.original",
@@ -52,7 +52,9 @@ _FORMULA = re.compile(r"-[\d.(]|-x\b|-[a-z]+\(")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status.
 
-    0: done; 1: a verification failed; 2: bad input, said in one line; 130: interrupted.
+    0: done; 1: a verification failed; 2: bad input, said in one line; 3: done, but a clock that was asked
+    for is missed; 130: interrupted; 141: the reader of the output went away. Arguments that argparse
+    refuses end the process, with status 2 and one line, too.
     """
     words = sys.argv[1:] if argv is None else argv
     # argparse takes a word with a space in it for an argument, whatever it starts with.
@@ -61,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="normforge",
         description="From a pre-trained Vision Transformer to verified Verilog without LayerNorm.",
     )
@@ -98,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_run(commands: argparse._SubParsersAction[ArgumentParser]) -> None:
     command = commands.add_parser("run", help="run all stages of CONFIG")
     add_run_arguments(command)
     command.add_argument("--until", choices=list(STAGES), default="report", help="last stage to run")
@@ -151,18 +153,31 @@ def _verify(args: argparse.Namespace) -> int:
     if (args.config is None) == (args.certificate is None):
         raise InputError("verify must be given either a CONFIG, a unit's JSON or --certificate FILE")
     if args.certificate:
+        _refuse(args, (*_OF_RUNS, *_OF_NORMS, "seed", "waves"), "be left out beside --certificate")
         return verify_units(["--certificate", *args.certificate, *debug])
     if args.waves:
         os.environ["WAVES"] = "1"  # as the simulator wants it
     options = {name: getattr(args, name) for name in ("rows", "tokens", "seed")}
     given = [f"--{name}={value}" for name, value in options.items() if value is not None]
     if Path(args.config).suffix == ".json":
+        _refuse(args, _OF_RUNS, f"come with the CONFIG of a run, not with '{args.config}'")
         return verify_units([args.config, *given, *debug])
-    for name in ("rows", "tokens"):
-        if options[name] is not None:
-            raise InputError(f"--{name} must come with the JSON of a norm, not with '{args.config}'")
+    _refuse(args, _OF_NORMS, f"come with the JSON of a norm, not with '{args.config}'")
     args.force |= waves_asked()
     return _one_stage(args)
+
+
+_OF_RUNS, _OF_NORMS = ("overrides", "force", "missing"), ("rows", "tokens")
+"""Arguments of ``verify`` that only a run's verification takes, and only a norm's."""
+
+
+def _refuse(args: argparse.Namespace, names: Sequence[str], rule: str) -> None:
+    """Refuse options that would do nothing."""
+    for name in names:
+        value = getattr(args, name)
+        if not (value is None or value is False or value == []):  # 0 is a value
+            option = "set" if name == "overrides" else name
+            raise InputError(f"--{option} must {rule}")
 
 
 def _one_stage(args: argparse.Namespace) -> int:

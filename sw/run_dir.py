@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import io
@@ -10,7 +11,6 @@ import json
 import os
 import tempfile
 import threading
-import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 import tomli_w
 
+from sw.arrays import BROKEN_ARRAY, content_of
 from sw.config import RunConfig
 from sw.ir.errors import InputError
 
-BROKEN_ARRAY = (ValueError, EOFError, SyntaxError, tokenize.TokenError, MemoryError, OverflowError)
-"""What numpy may raise over a damaged file."""
+DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What writing to an open file may end with; such an error names no file."""
 SCRATCH = ".part"
 """End of the name of a file that is being written; it begins with a dot."""
 _LOCKED: set[Path] = set()
@@ -218,15 +219,25 @@ def atomic(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that replaces it if the block ends well, and else disappears.
 
     Of several processes that work on one stage only the first leaves files.
+
+    Raises:
+        InputError: No file of that name can be written.
     """
+    if os.path.isdir(path):  # unlike Path.is_dir it takes a name of any length
+        raise InputError(f"'{path}' must be a file that can be replaced, not a folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}{SCRATCH}")
     try:
         yield scratch
         if process_rank()[0] == 0:
             os.replace(scratch, path)
+    except OSError as error:
+        if error.filename == str(scratch) or error.errno in DISK_TROUBLE:
+            raise InputError(f"'{path}' cannot be written: {error.strerror}") from error
+        raise
     finally:
-        scratch.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what went wrong before says more
+            scratch.unlink(missing_ok=True)
 
 
 def keep_only(folder: Path, wanted: Iterable[Path]) -> None:
@@ -277,11 +288,12 @@ def read_npy(path: Path) -> np.ndarray:
         InputError: The file is missing, or holds something else.
     """
     try:
-        array = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:  # numpy leaves it open where it finds a torn npz
+            array = np.load(file, allow_pickle=False)
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror or error}") from error
     except BROKEN_ARRAY as error:
-        raise InputError(f"'{path}' must be an npy file of numbers: {error}") from error
+        raise InputError(f"'{path}' must be an npy file of numbers, not {content_of(path)}") from error
     if not isinstance(array, np.ndarray):
         raise InputError(f"'{path}' must be an npy file of one array, not an npz")
     return array

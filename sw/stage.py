@@ -12,12 +12,21 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from sw.config import RunConfig, digest, load
 from sw.ir.errors import InputError, VerificationError
 from sw.run_dir import RunDir, file_digest, process_rank, read_json, write_json
 
 Files = Callable[[RunDir], Sequence[Path]]
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse's, but what is wrong with arguments is one line, as everything else that is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        line = " ".join(message.splitlines())
+        self.exit(2, f"{self.prog}: {line}; '{self.prog} --help' says what it takes\n")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +91,7 @@ class Stage:
 
     def main(self, argv: Sequence[str] | None = None) -> int:
         """The stage as a script: ``python -m <module> CONFIG``; returns the exit status."""
-        parser = argparse.ArgumentParser(description=self.help)
+        parser = ArgumentParser(description=self.help)
         add_run_arguments(parser)
         args = parser.parse_args(argv)
         return guarded(lambda: report_run(self, open_run(args), force=args.force), debug=args.debug)
@@ -179,7 +188,8 @@ def guarded(action: Callable[[], int], *, debug: bool) -> int:
     """Run an action and return its exit status.
 
     What the user caused becomes one line on stderr and status 2, a verification that fails one line and
-    status 1, Ctrl-C status 130, a closed output pipe status 141.
+    status 1, Ctrl-C status 130, a closed output pipe status 141. A file that the system refuses is the
+    user's to put right, too.
     """
     try:
         return action()
@@ -197,6 +207,12 @@ def guarded(action: Callable[[], int], *, debug: bool) -> int:
         # The reader of our output left (`| head`); nothing more can be said, and that is no error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if debug:
+            raise
+        thing = "a file" if error.filename is None else f"'{error.filename}'"
+        print(f"normforge: {thing} cannot be used: {error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("normforge: stopped; the same command goes on from here", file=sys.stderr)
         return 130

@@ -54,6 +54,10 @@ def test_compile_writes_an_exact_unit(tmp_path, capsys):
         ),
         (("x", "--in", "s8.5", "--out", "s8.5", "--family", "max10"), "family must be one of ecp5, ice40"),
         (("x", "--in", "s8.5", "--out", "s8.5", "--latency", "99"), "latency must be 1..64 cycles, not 99"),
+        (
+            ("x", "--in", f"s{'1' * 5000}.1", "--out", "s8.5"),
+            "format must look like 's16.11' or 'u8.0', not 's1",
+        ),
         (("x", "--in", "s8.5", "--out", "s8.5", "--reachable", "no.npy"), "'no.npy' cannot be read: No such"),
     ],
 )
@@ -174,6 +178,18 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
     assert "folder 'out' cannot be written" in capsys.readouterr().err
 
 
+def test_a_file_that_cannot_be_written_is_named(tmp_path, capsys):
+    (tmp_path / "out/unit.v").mkdir(parents=True)
+    assert compiled("x", "--in", "s8.5", "--out", "s8.5") == 2
+    message = "'out/unit.v' must be a file that can be replaced, not a folder"
+    assert capsys.readouterr().err == f"normforge: {message}\n"
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["unit.v"]
+    long = "a" * 300
+    assert compiled("x", "--in", "s8.5", "--out", "s8.5", "--name", long) == 2
+    assert f"'out/{long}.v' cannot be written: File name too long\n" in capsys.readouterr().err
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["unit.v"]
+
+
 @pytest.mark.parametrize("name", cli.STAGES)
 def test_every_stage_is_a_module_and_a_sub_command(name):
     found = cli.stage(name)
@@ -241,6 +257,15 @@ def test_version(capsys):
             "evolve must be given either a CONFIG or --pairs FILE.npz",
         ),
         (["evolve", "a.toml", "--in", "s8.5"], "--in must come with --pairs"),
+        (["evolve", "a.toml", "--in-width", "9"], "--in-width must come with --pairs"),
+        (
+            ["evolve", "--pairs", "x.npz", "-o", "e", "--in", "s8.5", "--in-width", "9"],
+            "--in-width 9 must not come with --in s8.5, which has a width",
+        ),
+        (
+            ["evolve", "--pairs", "x.npz", "-o", "e", "--out", "s8.5", "--out-width", "8"],
+            "--out-width 8 must not come with --out s8.5, which has a width",
+        ),
         (["evolve", "--pairs", "x.npz"], "evolve --pairs must be given a folder for its results, -o DIR"),
         (["run", "none.toml"], "configuration 'none.toml' cannot be read"),
     ],
@@ -248,6 +273,52 @@ def test_version(capsys):
 def test_wrong_arguments_are_one_line(capsys, arguments, message):
     assert cli.main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["compile", "x", "--in", "s8.5"],
+            "normforge compile: the following arguments are required: --out, -o",
+        ),
+        (["run", "a.toml", "--bo\ngus"], "normforge: unrecognized arguments: --bo gus"),
+        (["norm", "--channels", "x"], "normforge norm: argument --channels: invalid int value: 'x'"),
+        (
+            ["evolve", "--choose", "x"],
+            "normforge evolve: argument --choose: invalid choice: 'x' (choose from ",
+        ),
+        (["bogus"], "normforge: argument COMMAND: invalid choice: 'bogus' (choose from "),
+    ],
+)
+def test_arguments_that_are_none_are_one_line(capsys, arguments, message):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(message)
+    assert said.endswith(f"; '{message.split(':')[0]} --help' says what it takes\n")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["u.json", "--set", "verify.stall_beats=9"],
+            "--set must come with the CONFIG of a run, not with 'u.json'",
+        ),
+        (["u.json", "--force"], "--force must come with the CONFIG of a run, not with 'u.json'"),
+        (["u.json", "--missing"], "--missing must come with the CONFIG of a run, not with 'u.json'"),
+        (["--certificate", "c.json", "--force"], "--force must be left out beside --certificate"),
+        (["--certificate", "c.json", "--rows", "3"], "--rows must be left out beside --certificate"),
+        (["--certificate", "c.json", "--seed", "0"], "--seed must be left out beside --certificate"),
+        (["--certificate", "c.json", "--waves"], "--waves must be left out beside --certificate"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(capsys, arguments, message):
+    assert cli.main(["verify", *arguments]) == 2
+    assert capsys.readouterr().err == f"normforge: {message}\n"
 
 
 def test_a_reader_that_leaves_is_no_error():

@@ -304,6 +304,15 @@ def test_wrong_arguments_write_nothing(tmp_path, arguments, text):
     assert not (tmp_path / "o").exists()
 
 
+def test_weights_that_are_not_there_are_missed(tmp_path):
+    x = np.linspace(-3.0, 3.0, 50)
+    np.savez(tmp_path / "pairs.npz", a_x=x, a_y=np.tanh(x), a_w=np.ones(50), b_x=x, b_y=x * x)
+    message = r"^pairs '.*pairs\.npz' must hold 'b_w' for weights 'sensitivity'$"
+    with pytest.raises(InputError, match=message):
+        evolve_pairs(tmp_path / "pairs.npz", tmp_path / "o", weights="sensitivity")
+    assert not (tmp_path / "o").exists()
+
+
 def test_wrong_pairs_write_nothing(tmp_path):
     np.savez(tmp_path / "pairs.npz", a_x=np.arange(20.0))
     with pytest.raises(InputError, match="must hold 'a_y' beside 'a_x'"):

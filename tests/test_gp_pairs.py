@@ -143,7 +143,7 @@ def test_a_small_file_that_unpacks_to_more_than_there_is_room_for(tmp_path, monk
     path = tmp_path / "pairs.npz"
     np.savez_compressed(path, s_x=np.zeros(2**17), s_y=np.zeros(2**17))
     assert path.stat().st_size < 10_000
-    monkeypatch.setattr("gp.pairs.os.sysconf", lambda name: 1024)
+    monkeypatch.setattr("sw.arrays.os.sysconf", lambda name: 1024)
     message = r"an array of '.*pairs\.npz' must fit in half of the memory, 0\.0 GiB, not unpack to 0\.0 GiB"
     with pytest.raises(InputError, match=message):
         read_sites(path)

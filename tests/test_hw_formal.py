@@ -202,6 +202,27 @@ def test_a_description_without_a_key_is_refused(tmp_path: Path) -> None:
         read_units(tmp_path / "u.json")
 
 
+@pytest.mark.parametrize("units", [3, [], {}])
+def test_a_manifest_without_units_is_refused(tmp_path: Path, units: object) -> None:
+    write_json(tmp_path / "manifest.json", {"units": units})
+    with pytest.raises(InputError, match=r"^manifest '.*' must hold a list 'units' with at least one unit$"):
+        read_units(tmp_path / "manifest.json")
+
+
+def test_a_table_that_is_none_is_refused(
+    folder: Path, unit: Unit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in ("unit.v", "unit.json"):
+        (tmp_path / file).write_bytes((folder / file).read_bytes())
+    (tmp_path / "unit.table.npy").write_bytes(b"")
+    assert main(["--unit", str(tmp_path / "unit.json")]) == 2
+    wrong = f"'{tmp_path}/unit.table.npy' must be"
+    assert capsys.readouterr().err == f"normforge: {wrong} an npy file of numbers, not an empty one\n"
+    np.save(tmp_path / "unit.table.npy", np.zeros(4))
+    assert main(["--unit", str(tmp_path / "unit.json")]) == 2
+    assert f"{wrong} a row of integers, not float64 (4,)\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("gone", ["unit.v", "unit.table.npy"])
 def test_a_file_that_is_not_there_is_told(folder: Path, unit: Unit, tmp_path: Path, gone: str) -> None:
     for file in ("unit.v", "unit.table.npy"):

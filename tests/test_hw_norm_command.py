@@ -107,6 +107,23 @@ FOUR = np.ones(4)
             {"gamma": FOUR, "beta": np.array(list("abcd"))},
             "beta in 'a.npz' must be a row of numbers, not <U1 (4,)",
         ),
+        ({"gamma": 1e300 * FOUR, "beta": FOUR}, "gamma must reach at most 2.34274e+21, not 1e+300"),
+        ({"gamma": FOUR, "beta": -1e300 * FOUR}, "beta must reach at most 2.34274e+21, not 1e+300"),
+        (
+            {"gamma": 2.0**50 * FOUR, "beta": FOUR},
+            (
+                "every wire of a norm must fit 62 bits, not 77 (gamma up to 1.1259e+15 as s8.-44, "
+                "beta up to 1 as s8.6, output s8.5)"
+            ),
+        ),
+        (
+            {"gamma": 2.0**61 * FOUR, "beta": 2.0**61 * FOUR},
+            (
+                "bits of a reciprocal square root must be 2..22, not 71; a narrower output or fewer guard "
+                "bits would help "
+                "(gamma up to 2.30584e+18 as s8.-55, beta up to 2.30584e+18 as s8.-55, output s8.5)"
+            ),
+        ),
         ({"gamma": FOUR, "beta": np.array([0, 1, 2, np.inf])}, "beta in 'a.npz' must be finite, not inf"),
     ],
 )

@@ -68,6 +68,9 @@ def test_a_project_names_its_verilog_top_part_and_clock(
         ("trellis", "LFE5UM5G-85F-8BG756C", ["--um5g-85k", "--package", "CABGA756", "--speed", "8"]),
         ("trellis", "LFE5UM-45F-7MG285I", ["--um-45k", "--package", "CSFBGA285", "--speed", "7"]),
         ("icestorm", "iCE40UP5K-SG48", ["--up5k", "--package", "sg48"]),
+        ("icestorm", "ice40u4k-sg48", ["--u4k", "--package", "sg48"]),
+        ("icestorm", "iCE40LP384-QN32", ["--lp384", "--package", "qn32"]),
+        ("icestorm", "iCE40HX4K-TQ144", ["--hx4k", "--package", "tq144"]),
     ],
 )
 def test_the_tool_is_told_about_the_part(tool: str, part: str, options: dict[str, str] | list[str]) -> None:
@@ -81,6 +84,14 @@ def test_the_tool_is_told_about_the_part(tool: str, part: str, options: dict[str
         (("--vendor", "ise"), f"vendor must be one of {', '.join(VENDORS)}, not 'ise'"),
         (("--vendor", "trellis", "--part", "xc7"), "part must be one such as LFE5U-25F-6BG381C, not 'xc7'"),
         (("--vendor", "vivado", "--part", "xc 7"), "part must be one such as xc7a100tcsg324-1, not 'xc 7'"),
+        (
+            ("--vendor", "icestorm", "--part", "iCE40HX8K-FOO"),
+            "package of iCE40HX8K must be one of CB132, CM81, CM121, CM225, BG121, CT256, not 'FOO'",
+        ),
+        (
+            ("--vendor", "icestorm", "--part", "iCE40UP5K-CT256"),
+            "package of iCE40UP5K must be one of SG48, UWG30, not 'CT256'",
+        ),
         (("--part", "xc7"), "--part must come with --vendor, not alone as 'xc7'"),
     ],
 )

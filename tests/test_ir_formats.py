@@ -22,6 +22,11 @@ def test_parse_print_round_trip(text):
         ("s8.65", r"frac of a format must be -64\.\.64, not 65"),
         ("16.11", r"format must look like 's16\.11' or 'u8\.0', not '16\.11'"),
         ("s16", r"format must look like"),
+        (
+            "s" + "1" * 5000 + ".1",
+            r"^format must look like 's16\.11' or 'u8\.0', not 's1{11}\.\.\.1{11}\.1'$",
+        ),
+        ("s\N{ARABIC-INDIC DIGIT EIGHT}.5", r"format must look like"),
         ("s16.11 ", r"format must look like"),
     ],
 )

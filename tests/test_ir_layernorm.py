@@ -192,11 +192,14 @@ def test_ties_go_to_the_even_code() -> None:
         ({"guard_bits": 0}, r"guard bits must be 1\.\.16, not 0"),
         ({"guard_bits": 17}, r"guard bits must be 1\.\.16, not 17"),
         ({"affine": affine_of(5)}, r"gamma must have one value for each of 4 channels, not 5"),
-        ({"output": FixedFormat(8, 50)}, r"every wire of a norm must fit 62 bits, not \d+"),
-        ({"eps": 1e30}, r"every wire of a norm must fit 62 bits, not \d+"),
+        (
+            {"output": FixedFormat(8, 50)},
+            r"every wire of a norm must fit 62 bits, not \d+ \(output s8\.50\)$",
+        ),
+        ({"eps": 1e30}, r"every wire of a norm must fit 62 bits, not \d+ \(input s16\.11, eps 1e\+30\)$"),
         (
             {"output": FixedFormat(16, 12), "guard_bits": 16},
-            r"bits of a reciprocal square root must be 2\.\.22, not \d+; a narrower output .* would help",
+            r"bits of a reciprocal square root must be 2\.\.22, not \d+; a narrower .* \(output s16\.12\)",
         ),
     ],
 )

@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -37,6 +38,23 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         (tmp_path / "none").read_text()
     assert read_json(path) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["figures.json"]
+
+
+def _fill_the_disk(path):
+    with atomic(path) as scratch:
+        scratch.write_text("{")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_file_that_cannot_be_written_is_named_and_not_its_scratch(tmp_path):
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(InputError, match=r"folder\.json' must be a file that can be replaced, not a folder$"):
+        write_json(tmp_path / "folder.json", {})
+    with pytest.raises(InputError, match=r"^'.*/a{300}' cannot be written: File name too long$"):
+        write_json(tmp_path / ("a" * 300), {})
+    with pytest.raises(InputError, match=r"full\.json' cannot be written: No space left on device$"):
+        _fill_the_disk(tmp_path / "full.json")
+    assert [p.name for p in tmp_path.iterdir()] == ["folder.json"]
 
 
 def test_npz_round_trip_is_byte_identical(tmp_path):

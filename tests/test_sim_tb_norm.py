@@ -54,6 +54,7 @@ CASES = WHOLE | {
     "one": Case(norm_of(1), "fast", 4),
     "ragged": Case(norm_of(13, affine=True), "small", 4),
 }
+AFFINE = {"gamma": "s8.6", "beta": "s8.6", "gamma_raw": [1], "beta_raw": [0]}
 FAULTS = {
     "sums_run_on": (r"is_first \? \d+'h0+ : sum;", "sum;", "every_row", "row 3 at channel 0 gives 32, not 0"),
     "lost": (r"advance = \S+  \| o__tready;", "advance = 1;", "random_stalls", "a waiting beat changed"),
@@ -224,6 +225,34 @@ def test_a_norm_is_read_from_its_json_alone(hdl):
         ({"affine": {"gamma": "s8.6"}}, r"a norm's affine in '.*ragged.json' must have the key 'beta'$"),
         ({"verilog": "m.v"}, r"^norm 'ragged' needs '.*m.v', which is missing$"),
         ({"input": "s17.2"}, "input of a norm must have at most 16 bits, not s17.2"),
+        ({"channels": "x"}, r"^'channels' of norm 'ragged' in '.*' must be 1\.\.8192, not 'x'$"),
+        ({"channels": True}, r"^'channels' of norm 'ragged' in '.*' must be 1\.\.8192, not True$"),
+        ({"lanes": 0}, r"^'lanes' of norm 'ragged' in '.*' must be 1\.\.65536, not 0$"),
+        ({"guard_bits": 2.5}, r"'guard_bits' of norm 'ragged' in '.*' must be 1\.\.16, not 2\.5$"),
+        (
+            {"latency_cycles": None},
+            r"'latency_cycles' of norm 'ragged' in '.*' must be 1\.\.65536, not None$",
+        ),
+        ({"interval_cycles": -1}, r"'interval_cycles' of norm 'ragged' in '.*' must be 1\.\.65536, not -1$"),
+        ({"eps": "0"}, r"^'eps' of norm 'ragged' in '.*' must be a finite number, not '0'$"),
+        (
+            {"bound_lsb": float("nan")},
+            r"^'bound_lsb' of norm 'ragged' in '.*' must be a finite number, not nan$",
+        ),
+        ({"eps": 10**400}, r"^'eps' of norm 'ragged' in '.*' must be a finite number, not 1000"),
+        ({"input": 8}, r"^'input' of a norm in '.*ragged\.json' must be a text, not 8$"),
+        ({"site": "../x"}, r"^site of a norm in '.*ragged\.json' must be a name, not '\.\./x'$"),
+        ({"verilog": "a" * 300}, r"^norm 'ragged' needs '.*/a{300}', which is missing$"),
+        ({"affine": AFFINE | {"gamma": 8}}, r"^'gamma' of a norm's affine in '.*' must be a text, not 8$"),
+        (
+            {"affine": AFFINE | {"beta_raw": 3}},
+            r"^'beta_raw' of a norm's affine in '.*' must be a list of integers$",
+        ),
+        (
+            {"affine": AFFINE | {"gamma_raw": [0.5]}},
+            r"^'gamma_raw' of a norm's affine in '.*' must be a list of",
+        ),
+        ({"affine": AFFINE | {"beta_raw": []}}, r"^beta must have as many values as gamma, 1, not 0$"),
     ],
 )
 def test_a_description_that_is_wrong_is_refused(tmp_path, hdl, keys, message):

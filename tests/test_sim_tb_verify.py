@@ -323,6 +323,26 @@ def test_replay_without_the_site_is_refused(tmp_path):
         read_requests(run.manifest)
 
 
+def test_a_unit_that_stands_alone_reads_nothing_beside_its_folder(tmp_path):
+    run = make_run(tmp_path)
+    (request,) = read_requests(run.manifest)
+    assert (request.program_path, request.replay_path) == (run.program(SITE), run.replay)
+    alone = make_unit(run.root / "out", "unit")
+    run.replay.write_text("somebody's")
+    (run.root / "programs/unit.json").write_text("somebody's")
+    (request,) = read_requests(alone)
+    assert (request.program, request.program_path, request.replay, request.replay_path) == (None,) * 4
+    assert results_folder(alone) == run.root / "out/sim"
+
+
+def test_a_replay_that_is_none_is_refused(tmp_path):
+    run = make_run(tmp_path)
+    run.replay.write_text("text")
+    message = r"^activations '.*replay\.npz' must be an npz file of numbers, not a file of another kind$"
+    with pytest.raises(InputError, match=message):
+        read_requests(run.manifest)
+
+
 def test_replay_of_another_shape_is_refused(tmp_path):
     run = make_run(tmp_path)
     write_npz(run.replay, {f"{SITE}_raw": np.zeros((2, 3)), f"{SITE}_out_raw": np.zeros((3, 2))})

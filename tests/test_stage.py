@@ -133,6 +133,12 @@ def test_a_stage_that_fails_is_not_done():
     [
         (InputError("bad value"), 2, "normforge: bad value\n"),
         (VerificationError("not equal"), 1, "normforge: not equal\n"),
+        (
+            PermissionError(13, "Permission denied", "a.json"),
+            2,
+            "normforge: 'a.json' cannot be used: Permission denied\n",
+        ),
+        (OSError(5, "Input/output error"), 2, "normforge: a file cannot be used: Input/output error\n"),
         (KeyboardInterrupt(), 130, "normforge: stopped; the same command goes on from here\n"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ MAX_WIDTH = 32
 EXHAUSTIVE_BITS = 16
 """Widest input of which every code is simulated."""
 MAX_FRAC = 64
-_SYNTAX = re.compile(r"([su])(\d+)\.(-?\d+)")
+_SYNTAX = re.compile(r"([su])(\d{1,3})\.(-?\d{1,3})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class FixedFormat:
         """Read ``s16.11`` or ``u8.0``; ``str`` of the result gives the same text back."""
         match = _SYNTAX.fullmatch(text)
         if match is None:
-            raise InputError(f"format must look like 's16.11' or 'u8.0', not {text!r}")
+            raise InputError(f"format must look like 's16.11' or 'u8.0', not {reprlib.repr(text)}")
         sign, width, frac = match.groups()
         return cls(int(width), int(frac), sign == "s")
 

@@ -66,12 +66,25 @@ class Affine:
 
     @classmethod
     def of(cls, gamma: npt.ArrayLike, beta: npt.ArrayLike, *, width: int = 8) -> Affine:
-        """Real values (channels,), rounded to the finest formats of ``width`` bits that hold them."""
+        """Real values (channels,), rounded to the finest formats of ``width`` bits that hold them.
+
+        Raises:
+            InputError: No format does.
+        """
         formats, codes = [], []
-        for values in (np.asarray(gamma, dtype=np.float64), np.asarray(beta, dtype=np.float64)):
-            formats.append(FixedFormat.covering(float(np.abs(values).max(initial=0.0)), width))
+        for name, given in (("gamma", gamma), ("beta", beta)):
+            values = np.asarray(given, dtype=np.float64)
+            largest = float(np.abs(values).max(initial=0.0))
+            formats.append(FixedFormat.covering(largest, width))
+            most = formats[-1].max_raw * formats[-1].step
+            if largest > most:
+                raise InputError(f"{name} must reach at most {most:g}, not {largest:g}")
             codes.append(tuple(formats[-1].quantize(values).tolist()))
         return cls(gamma=formats[0], beta=formats[1], gamma_raw=codes[0], beta_raw=codes[1])
+
+    def __str__(self) -> str:
+        each = (("gamma", self.gamma, self.gamma_raw), ("beta", self.beta, self.beta_raw))
+        return ", ".join(f"{n} up to {max(map(abs, c)) * f.step:g} as {f}" for n, f, c in each)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +132,7 @@ class LayerNorm:
                 f"gamma must have one value for each of {self.channels} channels, "
                 f"not {len(self.affine.gamma_raw)}"
             )
-        widest = max(self.radicand_max.bit_length(), self.result_bits)
-        if widest > MAX_WIRE_BITS:
-            raise InputError(f"every wire of a norm must fit {MAX_WIRE_BITS} bits, not {widest}")
+        self._check_wires()
 
     @cached_property
     def eps_raw(self) -> int:
@@ -261,6 +272,18 @@ class LayerNorm:
     def _exact_eps(self) -> Fraction:
         factor = self.channels if self.rms else self.channels**2
         return factor * Fraction(self.eps) * Fraction(4) ** self.input.frac
+
+    def _check_wires(self) -> None:
+        """Refuse wires that are too wide, and say what makes them so."""
+        bits, of = self.radicand_max.bit_length(), f"input {self.input}, eps {self.eps:g}"
+        if bits <= MAX_WIRE_BITS:
+            of = "" if self.affine is None else f"{self.affine}, "
+            try:
+                bits, of = self.result_bits, f"{of}output {self.output}"
+            except InputError as error:  # no root is so fine
+                raise InputError(f"{error} ({of}output {self.output})") from error
+        if bits > MAX_WIRE_BITS:
+            raise InputError(f"every wire of a norm must fit {MAX_WIRE_BITS} bits, not {bits} ({of})")
 
     @property
     def _largest_gamma(self) -> float:

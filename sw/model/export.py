@@ -124,7 +124,7 @@ def _export_mixed(run: RunDir, model: nn.Module, test: Images) -> dict[str, Any]
     try:
         with atomic(run.export / ONNX) as scratch:
             mixed.write_onnx(scratch, mixed.WithSites(model, steps), images)
-    except OSError:  # of the file, not of the model
+    except (OSError, InputError):  # of the file, not of the model
         raise
     except Exception as error:  # a tracer meets any code of any model, and may raise anything
         print(f"no ONNX file: torch cannot export this model ({first_line(error)})", flush=True)
