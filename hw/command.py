@@ -17,7 +17,7 @@ from sw.ir.pipelining import DEFAULT_MHZ, Pipelining
 from sw.ir.realize import KINDS
 from sw.ir.refmap import saturated_share
 from sw.run_dir import read_npy
-from sw.stage import guarded
+from sw.stage import ArgumentParser, guarded
 from sw.terminal import table_console
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _remark(args: argparse.Namespace, unit: dict[str, Any]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The script: what ``normforge compile`` does."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION)
+    parser = ArgumentParser(description=DESCRIPTION)
     add_arguments(parser)
     args = parser.parse_args(argv)
     return guarded(lambda: compile_unit(args), debug=args.debug)

@@ -32,6 +32,8 @@ from sw.terminal import progress
 
 TOP_PREFIX = "normforge_"
 UNIT_FILES = (".v", ".json", ".table.npy", ".core")
+MAX_NAME = 128
+"""Letters: names of files have at most 255, and some go before and behind."""
 
 
 def emit_unit(
@@ -75,7 +77,7 @@ def emit_unit(
     check_name(name)
     check_lanes(lanes)
     program, schedule = pipelined(program, pipelining)
-    make_folder(folder)
+    make_unit_folder(folder, name)
     unit = Unit(program, schedule, lanes=lanes)
     table = interpret.table(program)
     body: dict[str, Any] = {
@@ -102,6 +104,18 @@ def emit_unit(
     return body
 
 
+def make_unit_folder(folder: Path, name: str) -> None:
+    """Make the folder of a unit's files.
+
+    Raises:
+        InputError: It cannot be made, or a folder is where a file would go: nothing is written then.
+    """
+    make_folder(folder)
+    for path in (folder / f"{name}{suffix}" for suffix in UNIT_FILES):
+        if path.is_dir():
+            raise InputError(f"'{path}' must be a file that can be replaced, not a folder")
+
+
 def _heading(body: Mapping[str, Any]) -> str:
     """What a reader of the Verilog has to know."""
     equal = "exact" if body["max_ulp"] == 0 else f"within {body['max_ulp']} output codes"
@@ -116,11 +130,13 @@ def _heading(body: Mapping[str, Any]) -> str:
 
 
 def check_name(name: str) -> None:
-    """Let through only what can be part of a Verilog identifier.
+    """Let through only what can be part of a Verilog identifier and of a file's name.
 
     Raises:
         InputError: It cannot.
     """
+    if len(name) > MAX_NAME:
+        raise InputError(f"name of a unit must have at most {MAX_NAME} letters, not {len(name)}")
     if not (name and name.isascii() and f"_{name}".isidentifier()):
         raise InputError(f"name of a unit must be letters, digits and underscores, not {name!r}")
 

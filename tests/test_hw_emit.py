@@ -127,6 +127,20 @@ def test_a_name_that_is_no_identifier_is_refused(tmp_path: Path, name: str) -> N
     assert not (tmp_path / "out").exists()
 
 
+def test_a_name_longer_than_a_files_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^name of a unit must have at most 128 letters, not 129$"):
+        emitted(tmp_path / "out", small_program(), 129 * "a")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("suffix", [".v", ".json", ".table.npy", ".core"])
+def test_a_folder_where_a_file_would_go_leaves_no_half_unit(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"square{suffix}").mkdir()
+    with pytest.raises(InputError, match=r"/square\.\S+' must be a file that can be replaced, not a folder$"):
+        emitted(tmp_path, small_program())
+    assert [path.name for path in tmp_path.iterdir()] == [f"square{suffix}"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from hw import measure
-from hw.emit import TOP_PREFIX, check_name, unit_verilog
+from hw.emit import TOP_PREFIX, check_name, make_unit_folder, unit_verilog
 from hw.fusesoc_core import core_id, core_text
 from hw.layernorm import build, timing
 from hw.streams import lane_bits
 from sw.ir.layernorm import Affine, LayerNorm
-from sw.run_dir import make_folder, write_json, write_text
+from sw.run_dir import write_json, write_text
 
 _LIBRARY = "norms"
 
@@ -34,7 +34,7 @@ def emit_norm(norm: LayerNorm, variant: str, *, name: str, folder: Path, lanes: 
     """
     check_name(name)
     cycles = timing(norm, variant, lanes=lanes)
-    make_folder(folder)
+    make_unit_folder(folder, name)
     body: dict[str, Any] = {
         "name": name,
         "expression": "RMSNorm" if norm.rms else "LayerNorm",
