@@ -12,8 +12,9 @@ import numpy as np
 from hw.layernorm import VARIANTS
 from hw.layernorm.emit import measure_norm
 from hw.tools import NEXTPNR_ECP5, YOSYS
+from sw.ir.affine import Affine
 from sw.ir.formats import FixedFormat
-from sw.ir.layernorm import Affine, LayerNorm
+from sw.ir.layernorm import LayerNorm
 from sw.run_dir import read_json, write_json
 
 PATH = Path(__file__).with_suffix(".json")

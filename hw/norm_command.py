@@ -15,7 +15,8 @@ from sw.ir.formats import FixedFormat, FloatArray
 from sw.stage import ArgumentParser, guarded
 
 if TYPE_CHECKING:
-    from sw.ir.layernorm import Affine, LayerNorm
+    from sw.ir.affine import Affine
+    from sw.ir.layernorm import LayerNorm
 
 DESCRIPTION = "a LayerNorm or RMSNorm unit, to compare units of functions with"
 EPILOG = "Formats: s16.11 is signed, 16 bits, 11 after the binary point."
@@ -69,7 +70,7 @@ def _norm(args: argparse.Namespace) -> LayerNorm:
 
 
 def _affine(path: Path | None, width: int | None) -> Affine | None:
-    from sw.ir.layernorm import Affine
+    from sw.ir.affine import Affine
 
     if path is not None:
         return Affine.of(*read_affine(path), width=8 if width is None else width)

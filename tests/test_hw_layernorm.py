@@ -15,9 +15,10 @@ from hw.axi_wrapper import wrapper_verilog
 from hw.layernorm import VARIANTS, FastLayerNorm, SmallLayerNorm, build, timing
 from hw.layernorm.emit import emit_norm, measure_norm
 from hw.streams import lane_bits
+from sw.ir.affine import Affine
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
-from sw.ir.layernorm import Affine, LayerNorm
+from sw.ir.layernorm import LayerNorm
 from sw.ir.layernorm_error import corner_rows
 from tests import stream_bench
 from tests.stream_bench import Pattern, Traffic, always, randomly

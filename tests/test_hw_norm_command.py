@@ -8,8 +8,9 @@ import pytest
 from hw.layernorm import timing
 from hw.norm_command import main, read_affine
 from sw import cli
+from sw.ir.affine import Affine
 from sw.ir.formats import FixedFormat
-from sw.ir.layernorm import Affine, LayerNorm
+from sw.ir.layernorm import LayerNorm
 
 FORMATS = ("--in", "s8.4", "--out", "s8.5")
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from sw.ir.affine import Affine
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
-from sw.ir.layernorm import Affine, LayerNorm, half_to_even
+from sw.ir.layernorm import LayerNorm, half_to_even
 from sw.ir.layernorm_error import corner_rows, error_lsb, reference
 
 

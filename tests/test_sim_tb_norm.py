@@ -21,9 +21,10 @@ from sim_tb.request import NormRequest, Settings, UnitRequest
 from sim_tb.unit import UnitFiles
 from sim_tb.verify import main, read_requests, verify_and_report
 from sw import cli
+from sw.ir.affine import Affine
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
-from sw.ir.layernorm import Affine, LayerNorm
+from sw.ir.layernorm import LayerNorm
 from sw.ir.layernorm_error import corner_rows
 from sw.report.traffic import ROW_BUFFER, UNFUSED, Network
 

@@ -7,7 +7,7 @@ from amaranth.lib.memory import Memory
 
 from hw.layernorm.pieces import delayed
 from hw.layernorm.shapes import Shapes
-from sw.ir.layernorm import Affine
+from sw.ir.affine import Affine
 
 _SMALLEST_BLOCK_BITS = 2048
 """Content for which block RAM is asked for; smaller tables are what the tool likes."""
