@@ -41,7 +41,10 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
         _override(body, text)
     _resolve_paths(body, path.parent)
     body.setdefault("name", path.stem)
-    return from_dict(body)
+    config = from_dict(body)
+    if config.evolve.weights == "sensitivity" and not config.capture.sensitivity:
+        raise InputError("configuration key 'evolve.weights' must be none where capture.sensitivity is false")
+    return config
 
 
 def from_dict(body: dict[str, Any]) -> RunConfig:

@@ -11,6 +11,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
+from sw.arrays import opened_npz
 from sw.ir.errors import InputError, VerificationError
 from sw.model.data import Images, limit_to, load_splits
 from sw.model.evaluate import logits, report_accuracy
@@ -109,7 +110,7 @@ def _against_quantized(run: RunDir, integer: nn.Module, model: nn.Module, test: 
 
 
 def _predicted(run: RunDir, stage: str) -> Any:
-    with np.load(run.predictions(stage)) as stored:
+    with opened_npz(run.predictions(stage), "predictions") as stored:
         return stored["predicted"]
 
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from hw.rivals import EVOLVED
+from sw.arrays import opened_npz
 from sw.config import ReportConfig
 from sw.ir.formats import FixedFormat
 from sw.report.cycles import hg_pipe_attention, hg_pipe_mlp, interval
@@ -37,7 +36,7 @@ def sites(run: RunDir, images: int) -> list[Site]:
     """
     recorded = min(run.config.verify.replay_images, images)
     found = []
-    with np.load(run.replay) as stored:
+    with opened_npz(run.replay, "recorded activations") as stored:
         for unit in read_json(run.manifest)["units"]:
             rows, channels = stored[f"{unit['site']}_raw"].shape
             in_bits, out_bits = (FixedFormat.parse(unit[key]).width for key in ("input", "output"))

@@ -12,10 +12,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gp.pictures import draw_sites
 from hw.rivals import EVOLVED
+from sw.arrays import opened_npz
 from sw.config import RunConfig, digest, from_dict
 from sw.ir.formats import IntArray
 from sw.report.norms import comparison, cycles, traffic
@@ -130,7 +129,7 @@ def predictions(run: RunDir) -> dict[str, IntArray]:
     arrays: dict[str, IntArray] = {}
     for seed in (run, *_further_seeds(run)):
         for which in _measured(seed):
-            with np.load(seed.predictions(which)) as stored:
+            with opened_npz(seed.predictions(which), "predictions") as stored:
                 arrays |= {f"{which}.seed{seed.config.seed}.{key}": stored[key] for key in stored.files}
     return arrays
 
