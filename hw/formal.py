@@ -33,20 +33,20 @@ from hw.formal_stream import stream_problem
 from hw.formal_table import table_problem
 from hw.measure import cached
 from hw.tools import SBY, SMTBMC, YOSYS, Z3
+from hw.units import KEYS, read_units, read_verilog
 from sw.config import load
 from sw.ir.errors import InputError, VerificationError
 from sw.ir.formats import FixedFormat, IntArray
 from sw.ir.parse import parse
 from sw.ir.pipelining import Pipelining
 from sw.ir.realize import realize
-from sw.run_dir import RunDir, read_json, read_npy
+from sw.run_dir import RunDir, read_npy
 from sw.stage import ArgumentParser, code_digest, guarded
 from sw.terminal import progress, table_console
 
 PROPERTIES = ("stream", "pipeline", "table")
 TABLE_BITS = 16
 """Widest input of which the table is proved."""
-KEYS = ("name", "input", "output", "lanes", "latency_cycles", "table", "verilog", "top")
 """What is needed of a unit's description."""
 FOLDER = Path("build/formal")
 
@@ -134,23 +134,6 @@ def check(proofs: Sequence[Proof]) -> None:
         )
 
 
-def read_units(path: Path) -> list[tuple[dict[str, Any], Path]]:
-    """The units of a unit's JSON or of a ``manifest.json``, with the folder of their files.
-
-    Raises:
-        InputError: It cannot be read or describes no unit.
-    """
-    body = read_json(path)
-    units = body["units"] if isinstance(body, dict) and "units" in body else [body]
-    if not isinstance(units, list) or not units:
-        raise InputError(f"manifest '{path}' must hold a list 'units' with at least one unit")
-    for unit in units:
-        missing = [key for key in KEYS if not isinstance(unit, dict) or key not in unit]
-        if missing:
-            raise InputError(f"description of a unit in '{path}' must have the key '{missing[0]}'")
-    return [(unit, path.parent) for unit in units]
-
-
 def small_units(folder: Path) -> Iterator[tuple[dict[str, Any], Path]]:
     """The built-in set, compiled into a folder."""
     for name, formula, input, output, kind, latency in SMALL_UNITS:
@@ -173,7 +156,7 @@ def _prove(
     unit: Mapping[str, Any], folder: Path, property: str, versions: Sequence[str], cache: Path
 ) -> Proof:
     table = _read_table(folder / unit["table"])
-    verilog = _read_verilog(folder / unit["verilog"])
+    verilog = read_verilog(unit, folder)
     if property == "table" and FixedFormat.parse(unit["input"]).width > TABLE_BITS:
         return Proof(unit=unit["name"], property=property, outcome="simulated", problem="", seconds=0.0)
     problems: dict[str, Callable[[], str]] = {
@@ -191,13 +174,6 @@ def _prove(
     answer = cached(cache, key, compute)
     outcome = "failed" if answer["problem"] else "proven"
     return Proof(unit=unit["name"], property=property, outcome=outcome, **answer)
-
-
-def _read_verilog(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be read: {error.strerror}") from error
 
 
 def _read_table(path: Path) -> IntArray:

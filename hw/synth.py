@@ -15,7 +15,8 @@ from rich.table import Table
 from hw.measure import fmax_mhz, resources
 from hw.streams import lane_bits
 from hw.tools import NEXTPNR_ECP5, YOSYS
-from sw.config import SynthConfig
+from hw.units import read_units, read_verilog
+from sw.config import RunConfig, SynthConfig
 from sw.ir.formats import FixedFormat
 from sw.run_dir import RunDir, read_json, write_json
 from sw.stage import Stage
@@ -75,6 +76,25 @@ def synthesize(
     }
 
 
+def synthesize_files(path: Path, config: RunConfig) -> dict[str, Any]:
+    """Measure the units of ``compile``'s JSON or a manifest; the report goes to ``<stem>.synth.json``.
+
+    Args:
+        path: The JSON file; answers are kept in a folder ``synth`` beside it.
+        config: Its section ``synth``, and the clock that place and route aims at.
+
+    Raises:
+        InputError: The file describes no unit, or the Verilog cannot be read.
+        ToolError: As ``synthesize``.
+    """
+    units = [{"site": unit["name"], "realization": "", **unit} for unit, _ in read_units(path)]
+    folder = path.parent
+    report = synthesize(units, folder, config.synth, config.unit.fmax_mhz, folder / "synth")
+    write_json(path.with_suffix(".synth.json"), report)
+    table_console().print(resource_table(report, config.synth.families))
+    return report
+
+
 def resource_table(report: Mapping[str, Any], families: Sequence[str]) -> Table:
     """The report of ``synthesize`` for the terminal: LUTs a lane, data path alone in brackets.
 
@@ -120,7 +140,7 @@ def _operator_text(counts: Mapping[str, Any] | None) -> str:
 def _jobs(
     unit: Mapping[str, Any], folder: Path, config: SynthConfig, target_mhz: float, cache: Path
 ) -> list[Job]:
-    text = (folder / unit["verilog"]).read_text()
+    text = read_verilog(unit, folder)
     top = unit["top"]
     lane = f"{top}.lane0"
     counted = partial(resources, text, [top, lane], cache=cache)

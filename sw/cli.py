@@ -16,6 +16,7 @@ import gp.command
 import hw.command
 import hw.norm_command
 import hw.vendor
+from sw.config import without_run
 from sw.ir.errors import InputError
 from sw.run_dir import RunDir, read_json
 from sw.stage import ArgumentParser, Stage, add_run_arguments, guarded, open_run, read_config, report_run
@@ -77,7 +78,11 @@ def _parser() -> argparse.ArgumentParser:
             command.set_defaults(action=lambda args: gp.command.evolve(args, _one_stage))
         else:
             add_run_arguments(command, config_optional=name == "verify")
-            command.set_defaults(action={"hdl": _hdl, "verify": _verify}.get(name, _one_stage))
+            command.set_defaults(
+                action={"hdl": _hdl, "verify": _verify, "synth": _synth}.get(name, _one_stage)
+            )
+        if name == "synth":
+            command.description = "CONFIG may also be the JSON of a unit or of a manifest."
         if name == "hdl":
             hw.vendor.add_arguments(command)
         if name == "verify":
@@ -165,6 +170,17 @@ def _verify(args: argparse.Namespace) -> int:
     _refuse(args, _OF_NORMS, f"come with the JSON of a norm, not with '{args.config}'")
     args.force |= waves_asked()
     return _one_stage(args)
+
+
+def _synth(args: argparse.Namespace) -> int:
+    """The stage, or units of a manifest or of ``compile`` by their JSON."""
+    if Path(args.config).suffix != ".json":
+        return _one_stage(args)
+    from hw.synth import synthesize_files
+
+    _refuse(args, ("seed", "force", "missing"), f"come with the CONFIG of a run, not with '{args.config}'")
+    synthesize_files(Path(args.config), without_run(tuple(args.overrides)))
+    return 0
 
 
 _OF_RUNS, _OF_NORMS = ("overrides", "force", "missing"), ("rows", "tokens")

@@ -8,7 +8,7 @@ import pytest
 
 from hw import formal
 from hw.compile import Order, compile_formula
-from hw.formal import Proof, check, main, prove, read_units, small_units
+from hw.formal import Proof, check, main, prove, small_units
 from hw.formal_pipeline import pipeline_problem
 from hw.formal_stream import stream_problem
 from hw.formal_table import table_problem
@@ -194,19 +194,6 @@ def test_the_built_in_set_has_all_short_latencies_with_one_lane_and_two(tmp_path
     units = [unit for unit, _ in small_units(tmp_path)]
     seen = {(unit["latency_cycles"], unit["lanes"]) for unit in units}
     assert seen >= {(latency, lanes) for latency in (1, 2, 3, 4) for lanes in (1, 2)}
-
-
-def test_a_description_without_a_key_is_refused(tmp_path: Path) -> None:
-    write_json(tmp_path / "u.json", {"name": "u"})
-    with pytest.raises(InputError, match=r"^description of a unit in '.*u\.json' must have the key 'input'$"):
-        read_units(tmp_path / "u.json")
-
-
-@pytest.mark.parametrize("units", [3, [], {}])
-def test_a_manifest_without_units_is_refused(tmp_path: Path, units: object) -> None:
-    write_json(tmp_path / "manifest.json", {"units": units})
-    with pytest.raises(InputError, match=r"^manifest '.*' must hold a list 'units' with at least one unit$"):
-        read_units(tmp_path / "manifest.json")
 
 
 def test_a_table_that_is_none_is_refused(

@@ -1,6 +1,6 @@
 """What one run is asked to do: a TOML file, one table a stage, every key checked."""
 
-from sw.config.reading import digest, from_dict, load
+from sw.config.reading import digest, from_dict, load, without_run
 from sw.config.regimes import REGIMES
 from sw.config.sections import (
     AlignConfig,
@@ -38,4 +38,5 @@ __all__ = [
     "digest",
     "from_dict",
     "load",
+    "without_run",
 ]

@@ -47,6 +47,18 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
     return config
 
 
+def without_run(overrides: tuple[str, ...] = ()) -> RunConfig:
+    """The defaults, but for overrides, for what works on files alone.
+
+    Raises:
+        InputError: As ``load``.
+    """
+    body: dict[str, Any] = {"name": "none", "model": {"name": "none"}}
+    for text in overrides:
+        _override(body, text)
+    return from_dict(body)
+
+
 def from_dict(body: dict[str, Any]) -> RunConfig:
     """A checked configuration from nested dicts; the inverse of ``RunConfig.to_dict``."""
     return typing.cast(RunConfig, _build(RunConfig, body, ""))

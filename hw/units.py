@@ -1,0 +1,60 @@
+"""Units that were written before: their JSON read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hw.streams import check_lanes
+from sw.ir.errors import InputError
+from sw.ir.formats import FixedFormat
+from sw.run_dir import read_json
+
+KEYS = ("name", "input", "output", "lanes", "latency_cycles", "table", "verilog", "top")
+_NUMBERS = ("lanes", "latency_cycles")
+
+
+def read_units(path: Path) -> list[tuple[dict[str, Any], Path]]:
+    """The units of a unit's JSON or of a ``manifest.json``, with the folder of their files.
+
+    Raises:
+        InputError: It cannot be read or describes no unit.
+    """
+    body = read_json(path)
+    units = body["units"] if isinstance(body, dict) and "units" in body else [body]
+    if not isinstance(units, list) or not units:
+        raise InputError(f"manifest '{path}' must hold a list 'units' with at least one unit")
+    for unit in units:
+        _check(unit, path)
+    return [(unit, path.parent) for unit in units]
+
+
+def _check(unit: Any, path: Path) -> None:
+    if isinstance(unit, dict) and "channels" in unit:
+        raise InputError(f"'{path}' must describe a unit, not a norm")
+    missing = [key for key in KEYS if not isinstance(unit, dict) or key not in unit]
+    if missing:
+        raise InputError(f"description of a unit in '{path}' must have the key '{missing[0]}'")
+    for key in KEYS:
+        wanted = int if key in _NUMBERS else str
+        if type(unit[key]) is not wanted:
+            a_what = "a whole number" if wanted is int else "a text"
+            raise InputError(f"'{key}' of a unit in '{path}' must be {a_what}, not {unit[key]!r}")
+    check_lanes(unit["lanes"])
+    for key in ("input", "output"):
+        FixedFormat.parse(unit[key])
+
+
+def read_verilog(unit: Mapping[str, Any], folder: Path) -> str:
+    """A unit's Verilog.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    path = folder / unit["verilog"]
+    try:
+        return path.read_text()
+    except (OSError, ValueError) as error:  # not there, or no text
+        reason = getattr(error, "strerror", None) or "no text"
+        raise InputError(f"'{path}' cannot be read: {reason}") from error

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hw.measure import resources
+from sw import cli
+from sw.run_dir import read_json
+
+
+@pytest.fixture
+def unit(tmp_path: Path) -> Path:
+    """The JSON of a unit that ``compile`` wrote."""
+    assert cli.main(["compile", "tanh(x)", "--in", "s6.3", "--out", "s6.5", "-o", "out"]) == 0
+    return tmp_path / "out/unit.json"
+
+
+@pytest.mark.tools
+def test_a_unit_that_stands_alone_is_synthesized(unit: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ("--set", "synth.pnr_seeds=1", "--set", "synth.families=['xc7']", "--set", "unit.fmax_mhz=150")
+    assert cli.main(["synth", str(unit), *few]) == 0
+    report = read_json(unit.with_suffix(".synth.json"))
+    found, text = report["units"]["unit"], (unit.parent / "unit.v").read_text()
+    counts = resources(text, ["normforge_unit"], "xc7", unit.parent / "other")["normforge_unit"]
+    assert found["families"]["xc7"]["top"] == counts
+    assert found["fmax_mhz"]["target"] == 150
+    assert f"{found['fmax_mhz']['median']:.0f}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--force",), "--force must come with the CONFIG of a run, not with "),
+        (("--seed", "1"), "--seed must come with the CONFIG of a run, not with "),
+        (("--set", "synth.families=['max10']"), "configuration key 'synth.families' must hold only xc7, "),
+        (("--set", "synth.speed=1"), "unknown configuration key 'synth.speed'"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    unit: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], message: str
+) -> None:
+    capsys.readouterr()
+    assert cli.main(["synth", str(unit), *options]) == 2
+    assert capsys.readouterr().err.startswith(f"normforge: {message}")
+    assert not unit.with_suffix(".synth.json").exists()
+
+
+def test_what_describes_no_unit_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "u.json").write_text("{}")
+    assert cli.main(["synth", "u.json"]) == 2
+    assert (
+        capsys.readouterr().err == "normforge: description of a unit in 'u.json' must have the key 'name'\n"
+    )
