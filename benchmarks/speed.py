@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from hw.tools import YOSYS
-from sw.cli import STAGES
 from sw.run_dir import read_json, write_json, write_text
+from sw.stages import STAGES
 
 PATH = Path(__file__).with_suffix(".json")
 FORMULA = ("tanh(x)", "--in", "s8.5", "--out", "s8.7")
@@ -33,6 +33,15 @@ from sw.cli import main
 objects.install = lambda *_: {}
 sys.exit(main(sys.argv[1:]))
 """
+_EAGER = """\
+import sys
+import gp.command, hw.command, hw.norm_command, hw.vendor, sw.actions
+from sw.cli import _parser, main
+_parser()
+sys.exit(main(sys.argv[1:]))
+"""
+EAGER = (sys.executable, "-c", _EAGER)
+"""The command line that imports for every command what any of them needs."""
 PLAIN_VERIFY = (sys.executable, "-c", _PLAIN)
 """The command line without shared objects of Verilator."""
 
@@ -61,8 +70,14 @@ def commands(folder: Path) -> dict[str, Any]:
     compile = (*NORMFORGE, "compile", *FORMULA, "-o", "unit")
     kept = folder / "webassembly"
     return {
-        "`normforge --help`": {"after": median(5, (*NORMFORGE, "--help"), folder)},
-        "`normforge compile`, 8 bits": {"after": median(5, compile, folder)},
+        "`normforge --help`": {
+            "before": median(5, (*EAGER, "--help"), folder),
+            "after": median(5, (*NORMFORGE, "--help"), folder),
+        },
+        "`normforge compile`, 8 bits": {
+            "before": median(5, (*EAGER, *compile[1:]), folder),
+            "after": median(5, compile, folder),
+        },
         "Yosys, first call and next": {
             "before": seconds(_yosys(), folder, YOWASP_CACHE_DIR=str(kept)),
             "after": seconds(_yosys(), folder, YOWASP_CACHE_DIR=str(kept)),
@@ -111,26 +126,29 @@ def page(found: Mapping[str, Any]) -> str:
     return (
         "# Where people wait\n\n"
         f"Written by `make bench-speed` on {found['machine']}.\n\n{table}\n\n"
-        "*Before*: Yosys' WebAssembly compiled at every call; `verify` builds Verilator's runtime for every "
-        "unit, one unit at a time; `synth` and `evolve` with one worker. *After*: as it is. The stages of a "
-        "run are those of the embedded default, from an empty folder; medians of five calls above them.\n"
+        "*Before*: every command imports what any of them needs; Yosys' WebAssembly is compiled at every "
+        "call; `verify` builds Verilator's runtime for every unit, one unit at a time; `synth` and `evolve` "
+        "have one worker. *After*: as it is. The stages of a run are those of the embedded default, from an "
+        "empty folder; single commands are medians of five calls.\n"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", type=Path, default=Path("configs/digits.toml"))
-    parser.add_argument("--page-only", action="store_true", help="write speed.md from speed.json again")
+    parser.add_argument("--commands", action="store_true", help="only these again, not the stages of a run")
     args = parser.parse_args()
-    if not args.page_only:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            waits = commands(folder)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        waits = commands(folder)
+        if args.commands:
+            waits = read_json(PATH)["waits"] | waits
+        else:
             waits |= stages(folder, args.config.resolve())
             for stage, before in both_ways(folder, args.config.resolve()).items():
                 waits[f"`normforge {stage}`, digits"]["before"] = before
-        machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-        write_json(PATH, {"machine": machine, "waits": waits})
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    write_json(PATH, {"machine": machine, "waits": waits})
     write_text(PATH.with_suffix(".md"), page(read_json(PATH)))
 
 

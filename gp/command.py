@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sw.arguments import ArgumentParser, add_run_arguments, guarded
 from sw.ir.errors import InputError
-from sw.stage import ArgumentParser, add_run_arguments, guarded, open_run, report_run
+from sw.stage import open_run, report_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -34,6 +34,7 @@ from hw.formal_table import table_problem
 from hw.measure import cached
 from hw.tools import SBY, SMTBMC, YOSYS, Z3
 from hw.units import KEYS, read_units, read_verilog
+from sw.arguments import ArgumentParser, guarded
 from sw.config import load
 from sw.ir.errors import InputError, VerificationError
 from sw.ir.formats import FixedFormat, IntArray
@@ -41,7 +42,7 @@ from sw.ir.parse import parse
 from sw.ir.pipelining import Pipelining
 from sw.ir.realize import realize
 from sw.run_dir import RunDir, read_npy
-from sw.stage import ArgumentParser, code_digest, guarded
+from sw.stage import code_digest
 from sw.terminal import progress, table_console
 
 PROPERTIES = ("stream", "pipeline", "table")

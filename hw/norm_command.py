@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sw.arguments import ArgumentParser, guarded
 from sw.arrays import opened_npz
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat, FloatArray
-from sw.stage import ArgumentParser, guarded
 
 if TYPE_CHECKING:
     from sw.ir.affine import Affine

@@ -21,13 +21,13 @@ from sim_tb.results import UnitReport
 from sim_tb.unit import UnitFiles, digest_of_table
 from sim_tb.verification import verify
 from sim_tb.verify import read_replay
+from sw.arguments import ArgumentParser, guarded
 from sw.arrays import opened_npz
 from sw.ir.errors import InputError, VerificationError
 from sw.ir.parse import parse
 from sw.ir.program import Program
 from sw.ir.refmap import reference_map
 from sw.run_dir import file_digest
-from sw.stage import ArgumentParser, guarded
 
 Stated = dict[str, Any]
 Require = Callable[[str, object, object], None]

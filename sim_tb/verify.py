@@ -27,11 +27,12 @@ from sim_tb.request import NormRequest, Request, Settings, UnitRequest, waves_as
 from sim_tb.results import Report, write_junit
 from sim_tb.unit import UnitFiles, read_manifest
 from sim_tb.verification import verify
+from sw.arguments import ArgumentParser, guarded
 from sw.arrays import opened_npz
 from sw.ir.errors import InputError, VerificationError
 from sw.ir.program import Program
 from sw.run_dir import RunDir, read_json, write_json
-from sw.stage import ArgumentParser, Stage, guarded
+from sw.stage import Stage
 from sw.terminal import progress
 
 

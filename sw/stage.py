@@ -8,25 +8,16 @@ import functools
 import hashlib
 import importlib.util
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
+from sw.arguments import ArgumentParser, add_run_arguments, guarded
 from sw.config import RunConfig, digest, load
-from sw.ir.errors import InputError, VerificationError
+from sw.ir.errors import InputError
 from sw.run_dir import RunDir, file_digest, process_rank, read_json, write_json
 
 Files = Callable[[RunDir], Sequence[Path]]
-
-
-class ArgumentParser(argparse.ArgumentParser):
-    """argparse's, but what is wrong with arguments is one line, as everything else that is wrong."""
-
-    def error(self, message: str) -> NoReturn:
-        line = " ".join(message.splitlines())
-        self.exit(2, f"{self.prog}: {line}; '{self.prog} --help' says what it takes\n")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,23 +122,6 @@ def _name(path: Path, run: RunDir) -> str:
     return str(path.relative_to(run.root) if path.is_relative_to(run.root) else path)
 
 
-def add_run_arguments(parser: argparse.ArgumentParser, *, config_optional: bool = False) -> None:
-    """The arguments that every stage takes."""
-    nargs = "?" if config_optional else None
-    parser.add_argument("config", metavar="CONFIG", nargs=nargs, help="the run's TOML file")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="override one configuration key, such as evolve.generations=10",
-    )
-    parser.add_argument("--seed", type=int, help="seed of the run (configuration key 'seed')")
-    parser.add_argument("--force", action="store_true", help="do the work even if nothing changed")
-    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
-
-
 def read_config(args: argparse.Namespace) -> RunConfig:
     """The configuration that parsed arguments ask for."""
     seed = () if args.seed is None else (f"seed={args.seed}",)
@@ -182,37 +156,3 @@ def _reported(stage: Stage, run: RunDir, force: bool) -> int:
     if not stage.run(run, force=force):
         print(f"[{stage.name}] up to date", flush=True)
     return 0
-
-
-def guarded(action: Callable[[], int], *, debug: bool) -> int:
-    """Run an action and return its exit status.
-
-    What the user caused becomes one line on stderr and status 2, a verification that fails one line and
-    status 1, Ctrl-C status 130, a closed output pipe status 141. A file that the system refuses is the
-    user's to put right, too.
-    """
-    try:
-        return action()
-    except InputError as error:
-        if debug:
-            raise
-        print(f"normforge: {error}", file=sys.stderr)
-        return 2
-    except VerificationError as error:
-        if debug:
-            raise
-        print(f"normforge: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        # The reader of our output left (`| head`); nothing more can be said, and that is no error of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except OSError as error:
-        if debug:
-            raise
-        thing = "a file" if error.filename is None else f"'{error.filename}'"
-        print(f"normforge: {thing} cannot be used: {error.strerror or error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("normforge: stopped; the same command goes on from here", file=sys.stderr)
-        return 130

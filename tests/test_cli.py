@@ -6,12 +6,15 @@ import sys
 import numpy as np
 import pytest
 
+import hw.command
+import hw.norm_command
 from sim_tb.unit import UnitFiles
 from sw import cli
 from sw.ir import interpret
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
 from sw.ir.refmap import reference_map
+from sw.stages import STAGES, stage
 
 FORMULA = "0.5*clip(2.5*x) - 0.1*tanh(x)"
 
@@ -190,9 +193,9 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path, capsys):
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["unit.v"]
 
 
-@pytest.mark.parametrize("name", cli.STAGES)
+@pytest.mark.parametrize("name", STAGES)
 def test_every_stage_is_a_module_and_a_sub_command(name):
-    found = cli.stage(name)
+    found = stage(name)
     assert found.name == name
     assert found.help
 
@@ -339,3 +342,25 @@ def test_the_program_of_a_unit_is_its_table():
         interpret.table(made.program),
         reference_map(expr, made.program.input, made.program.output),
     )
+
+
+def test_help_needs_no_numpy_and_a_command_only_its_own_imports():
+    script = (
+        "import sys\nfrom sw.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "finally: print([m for m in ('numpy', 'gp.command', 'hw.command', 'hw.vendor') if m in sys.modules])"
+    )
+
+    def imported(*words):
+        done = subprocess.run(
+            [sys.executable, "-c", script, *words], capture_output=True, text=True, check=True
+        )
+        return done.stdout.splitlines()[-1]
+
+    assert imported("--help") == imported("--version") == imported("run", "--help") == "[]"
+    assert imported("evolve", "--help") == "['numpy', 'gp.command']"
+
+
+def test_descriptions_are_those_of_the_commands():
+    assert cli.HELP["compile"] == hw.command.DESCRIPTION
+    assert cli.HELP["norm"] == hw.norm_command.DESCRIPTION

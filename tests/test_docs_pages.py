@@ -19,6 +19,7 @@ from sim_tb.unit import KEYS
 from sw import cli
 from sw.config import load
 from sw.ir.realize import KINDS
+from sw.stages import STAGES
 from tests import pages
 
 ROOT = Path(__file__).parents[1]
@@ -133,7 +134,7 @@ def test_the_contract_lists_the_keys_of_a_unit():
 
 def test_the_architecture_lists_the_stages_in_their_order():
     text = (ROOT / "docs/architecture.md").read_text()
-    assert re.findall(r"^\| `(\w+)` \|", text.split("## Stages")[1], re.MULTILINE) == list(cli.STAGES)
+    assert re.findall(r"^\| `(\w+)` \|", text.split("## Stages")[1], re.MULTILINE) == list(STAGES)
 
 
 @pytest.mark.slow

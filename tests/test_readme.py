@@ -12,6 +12,7 @@ import pytest
 
 from sw import cli
 from sw.config import load
+from sw.stages import STAGES
 from tests.pages import fences, is_install
 
 ROOT = Path(__file__).parents[1]
@@ -73,7 +74,7 @@ def test_every_configuration_is_valid(path):
     assert load(ROOT / "configs" / path).name == path.removesuffix(".toml")
 
 
-@pytest.mark.parametrize("command", ["run", "compile", "norm", *cli.STAGES])
+@pytest.mark.parametrize("command", ["run", "compile", "norm", *STAGES])
 def test_every_sub_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main([command, "--help"])

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 from torch import nn
 
 from benchmarks.accuracy.plan import FITTED, LAYERNORM, OURS, PUBLISHED_DYT, RATES, Arm, Plan
-from sw.cli import stage
 from sw.config import REGIMES, AlignConfig
 from sw.model.align import recipe, swapped, train_only
 from sw.model.data import Splits, load_splits
@@ -29,6 +28,7 @@ from sw.model.swap import read_chosen, read_plans
 from sw.model.training import fit
 from sw.run_dir import RunDir, file_digest, read_json, write_json
 from sw.stage import code_digest
+from sw.stages import stage
 from sw.terminal import progress
 
 STAGES = ("train", "capture", "evolve", "align", "quantize")

@@ -1,0 +1,33 @@
+"""The stages of a run, in their order."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sw.stage import Stage
+
+STAGES: dict[str, str] = {
+    "train": "sw.model.original",
+    "capture": "sw.model.capture",
+    "evolve": "gp.evolve",
+    "align": "sw.model.align",
+    "quantize": "sw.model.quantize",
+    "export": "sw.model.export",
+    "hdl": "hw.emit",
+    "verify": "sim_tb.verify",
+    "synth": "hw.synth",
+    "rivals": "hw.rivals",
+    "report": "sw.report.summary",
+}
+"""Every stage's module, in the order of a run. A module is imported when its stage is."""
+
+LAST_ACCURACY_STAGE = "export"
+"""A further seed of a run repeats everything up to here: all that an accuracy depends on."""
+
+
+def stage(name: str) -> Stage:
+    """The stage object of a sub-command."""
+    found: Stage = importlib.import_module(STAGES[name]).STAGE
+    return found
