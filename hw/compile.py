@@ -113,7 +113,7 @@ def write_design(
         realization=design.realization.kind,
         max_ulp=max_ulp,
         lanes=order.lanes,
-        pipelining=design.pipelining,
+        schedule=design.schedule,
         reachable=codes,
     )
 

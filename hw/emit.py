@@ -26,6 +26,7 @@ from sw.ir.pipelining import DEFAULT, Pipelining, pipelined
 from sw.ir.program import Program
 from sw.ir.realize import realize
 from sw.ir.realize.target import NotApplicableError
+from sw.ir.schedule import Schedule
 from sw.run_dir import RunDir, atomic, keep_only, make_folder, read_json, unit_name, write_json, write_text
 from sw.stage import Stage
 from sw.terminal import progress
@@ -46,6 +47,7 @@ def emit_unit(
     max_ulp: int,
     lanes: int = 1,
     pipelining: Pipelining = DEFAULT,
+    schedule: Schedule | None = None,
     library: str = "units",
     reachable: IntArray | None = None,
 ) -> dict[str, Any]:
@@ -63,6 +65,7 @@ def emit_unit(
         max_ulp: Largest distance of the table from the correctly rounded function.
         lanes: Codes a beat.
         pipelining: Where registers go; tables may be cut for it, the map stays.
+        schedule: Where they are already: the program is taken as it is, and ``pipelining`` says nothing.
         library: FuseSoC's library of the unit: ``normforge:<library>:<name>:0.1.0``.
         reachable: The only input codes at which the unit promises anything, also written; None: all.
 
@@ -76,7 +79,8 @@ def emit_unit(
     """
     check_name(name)
     check_lanes(lanes)
-    program, schedule = pipelined(program, pipelining)
+    if schedule is None:
+        program, schedule = pipelined(program, pipelining)
     make_unit_folder(folder, name)
     unit = Unit(program, schedule, lanes=lanes)
     table = interpret.table(program)
@@ -117,13 +121,14 @@ def make_unit_folder(folder: Path, name: str) -> None:
 
 
 def _heading(body: Mapping[str, Any]) -> str:
-    """What a reader of the Verilog has to know."""
+    """What a reader of the Verilog has to know, in comments whatever the expression holds."""
+    expression = " ".join(body["expression"].split())
     equal = "exact" if body["max_ulp"] == 0 else f"within {body['max_ulp']} output codes"
     if "reachable" in body:
         equal += " at {codes} reachable of {of} input codes".format(**body["reachable"])
     lanes = "1 lane" if body["lanes"] == 1 else f"{body['lanes']} lanes"
     return (
-        f"// {body['top']}: {body['expression']}, {body['input']} to {body['output']}, {equal}.\n"
+        f"// {body['top']}: {expression}, {body['input']} to {body['output']}, {equal}.\n"
         f"// AXI4-Stream, {lanes}, a beat a cycle, latency {body['latency_cycles']}, synchronous reset.\n"
         f"// sha256 of its table: {body['table_sha256']}\n"
     )

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hw.streams import check_lanes
+from hw.streams import MAX_LANES
+from sw.descriptions import MOST, check_keys, check_numbers, check_words
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
 from sw.run_dir import read_json
 
 KEYS = ("name", "input", "output", "lanes", "latency_cycles", "table", "verilog", "top")
-_NUMBERS = ("lanes", "latency_cycles")
+_NUMBERS = {"lanes": (1, MAX_LANES), "latency_cycles": (1, MOST)}
 
 
 def read_units(path: Path) -> list[tuple[dict[str, Any], Path]]:
@@ -33,15 +34,9 @@ def read_units(path: Path) -> list[tuple[dict[str, Any], Path]]:
 def _check(unit: Any, path: Path) -> None:
     if isinstance(unit, dict) and "channels" in unit:
         raise InputError(f"'{path}' must describe a unit, not a norm")
-    missing = [key for key in KEYS if not isinstance(unit, dict) or key not in unit]
-    if missing:
-        raise InputError(f"description of a unit in '{path}' must have the key '{missing[0]}'")
-    for key in KEYS:
-        wanted = int if key in _NUMBERS else str
-        if type(unit[key]) is not wanted:
-            a_what = "a whole number" if wanted is int else "a text"
-            raise InputError(f"'{key}' of a unit in '{path}' must be {a_what}, not {unit[key]!r}")
-    check_lanes(unit["lanes"])
+    check_keys(unit, KEYS, "unit", path)
+    check_words(unit, [key for key in KEYS if key not in _NUMBERS], "unit", path)
+    check_numbers(unit, _NUMBERS, "unit", path)
     for key in ("input", "output"):
         FixedFormat.parse(unit[key])
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from sim_tb.contract import Contract
 from sim_tb.job import Expected
-from sim_tb.unit import MOST, check_keys, check_numbers, check_words, is_file
+from sw.descriptions import MOST, check_keys, check_numbers, check_words, is_file
 from sw.ir.affine import Affine
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat, IntArray

@@ -16,8 +16,15 @@ from numpy.lib.npyio import NpzFile
 from sw.ir.errors import InputError
 
 BROKEN_ARRAY = (
-    *(ValueError, EOFError, SyntaxError, tokenize.TokenError, MemoryError, OverflowError),
-    *(NotImplementedError, zipfile.BadZipFile, zlib.error),
+    ValueError,
+    EOFError,
+    SyntaxError,
+    tokenize.TokenError,
+    MemoryError,
+    OverflowError,
+    NotImplementedError,  # a kind of compression that zipfile lacks
+    zipfile.BadZipFile,
+    zlib.error,
 )
 """What numpy may raise over a damaged file. Its text is not passed on: it advises to unpickle anything."""
 

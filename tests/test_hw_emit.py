@@ -19,6 +19,7 @@ from sw.ir.parse import parse
 from sw.ir.pipelining import Pipelining
 from sw.ir.program import Program
 from sw.ir.realize import realize
+from sw.ir.schedule import plan_latency
 from sw.run_dir import RunDir, read_json, write_json, write_text
 
 KEYS = (
@@ -254,3 +255,16 @@ def test_the_verilog_says_what_it_is(tmp_path: Path) -> None:
         f"// AXI4-Stream, 2 lanes, a beat a cycle, latency {body['latency_cycles']}, synchronous reset.",
         f"// sha256 of its table: {body['table_sha256']}",
     ]
+
+
+def test_an_expression_of_several_lines_stays_a_comment(tmp_path: Path) -> None:
+    body = emitted(tmp_path, small_program(), expression="x*x\nmodule other; endmodule")
+    lines = (tmp_path / str(body["verilog"])).read_text().splitlines()
+    assert lines[0].startswith("// normforge_square: x*x module other; endmodule, s7.3")
+    assert not any(line.startswith("module other") for line in lines)
+
+
+def test_a_schedule_is_kept_as_it_is(tmp_path: Path) -> None:
+    program = small_program()
+    schedule = plan_latency(program, 5)
+    assert emitted(tmp_path, program, schedule=schedule)["latency_cycles"] == 5

@@ -47,9 +47,9 @@ def test_a_manifest_without_units_is_refused(tmp_path: Path, units: object) -> N
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("lanes", "2", r"'lanes' of a unit in '.*' must be a whole number, not '2'"),
-        ("lanes", True, r"'lanes' of a unit in '.*' must be a whole number, not True"),
-        ("lanes", 65, r"lanes must be 1\.\.64, not 65"),
+        ("lanes", "2", r"'lanes' of unit 'u' in '.*' must be 1\.\.64, not '2'"),
+        ("lanes", True, r"'lanes' of unit 'u' in '.*' must be 1\.\.64, not True"),
+        ("lanes", 65, r"'lanes' of unit 'u' in '.*' must be 1\.\.64, not 65"),
         ("top", None, r"'top' of a unit in '.*' must be a text, not None"),
         ("input", "x", r"format must look like"),
         ("channels", 64, r"'.*u\.json' must describe a unit, not a norm"),

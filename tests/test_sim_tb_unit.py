@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sim_tb.unit import UnitFiles, check_keys, digest_of_table, read_manifest
+from sim_tb.unit import UnitFiles, digest_of_table, read_manifest
+from sw.descriptions import check_keys
 from sw.ir.errors import InputError
 
 ENTRY = {

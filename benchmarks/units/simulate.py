@@ -43,7 +43,7 @@ def simulated(design: Design, target: Target, text: str, top: str, cache: Path) 
                 expression=str(target.expr),
                 realization=design.realization.kind,
                 max_ulp=design.realization.max_ulp,
-                pipelining=design.pipelining,
+                schedule=design.schedule,
             )
             emitted = (Path(folder) / body["verilog"]).read_text().replace(body["top"], top)
             if not emitted.endswith(text):  # below the unit's own heading

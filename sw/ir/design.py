@@ -27,14 +27,12 @@ class Design:
         program: Its program, perhaps with its tables cut; the same map.
         schedule: Where that program's registers are.
         lut6: Predicted 6-input LUTs of one lane, without the tables that are in block memory.
-        pipelining: What was asked for.
     """
 
     realization: Realization
     program: Program
     schedule: Schedule
     lut6: float
-    pipelining: Pipelining
 
     @property
     def num_blocks(self) -> int:
@@ -98,7 +96,7 @@ def _forced(kind: str, target: Target) -> list[Realization]:
 
 def _designed(realization: Realization, wanted: Pipelining) -> Design:
     program, schedule = pipelined(realization.program, wanted)
-    return Design(realization, program, schedule, lut6(program, blocks=schedule.blocks), wanted)
+    return Design(realization, program, schedule, lut6(program, blocks=schedule.blocks))
 
 
 def _rounded(period_ns: float) -> float:
