@@ -88,7 +88,7 @@ def test_the_page_on_regimes_has_their_settings():
     for name, settings in REGIMES.items():
         align = AlignConfig(regime=name, **settings)
         assert f"{align.lr:.0e}".replace("e-0", "e-") in rows[name]
-        assert ("refit" in rows[name]) == (align.refit == "readers")
+        assert ("refit" in rows[name]) == (align.refit == "writers")
         assert ("everything" in rows[name]) == (align.trained == "all")
         assert (f"{align.kd_weight:g} T² KL" in rows[name]) == (align.kd_weight > 0)
         assert (f"drop-path {align.drop_path:g}" in rows[name]) == (align.drop_path > 0)

@@ -25,6 +25,16 @@ def test_distillation_is_cross_entropy_without_a_teacher_and_zero_at_the_teacher
     assert abs(float(agreed)) < 1e-6
 
 
+def test_a_teacher_that_teaches_nothing_is_not_run():
+    teacher = nn.Module()  # it has no forward
+    logits, labels = (
+        torch.randn(5, 3, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([0, 1, 2, 0, 1]),
+    )
+    loss = Distillation(teacher, AlignConfig(kd_weight=0.0))(fixed(logits), torch.zeros(5, 1), labels)
+    torch.testing.assert_close(loss, functional.cross_entropy(logits, labels))
+
+
 def test_distillation_is_the_formula():
     generator = torch.Generator().manual_seed(0)
     student, taught = (torch.randn(4, 3, generator=generator) for _ in range(2))

@@ -4,6 +4,7 @@ import torch
 from sklearn.linear_model import Ridge
 from torch import nn
 
+from sw.ir.errors import InputError
 from sw.ir.parse import parse
 from sw.model.data import TensorImages
 from sw.model.fold import FoldPlan
@@ -108,7 +109,7 @@ def test_affines_are_the_least_squares_line_of_every_channel():
     original, model = Two(trained_norm()), Two(scalar())
     head = model.head.weight.detach().clone()
     images = data(3000)
-    refit(model, original, PLANS, images, readers=False)
+    refit(model, original, PLANS, images, upto="affine")
     f = images.images[:, 0].clamp(-5, 5).reshape(-1, 6).double().numpy()
     target = original.first(images.images[:, 0]).detach().reshape(-1, 6).double().numpy()
     lines = np.array([np.polyfit(f[:, c], target[:, c], 1) for c in range(6)])
@@ -128,8 +129,8 @@ def test_affines_of_channels_first_layers_are_those_of_channels_last():
 
     last, first = Two(scalar()), Two(Turned(scalar(dim=1)))
     original, turned = Two(trained_norm()), Two(Turned(nn.Sequential(Turned(trained_norm()))))
-    refit(last, original, PLANS, data(), readers=False)
-    refit(first, turned, {"first.norm": FoldPlan(("head",))}, data(), readers=False)
+    refit(last, original, PLANS, data(), upto="affine")
+    refit(first, turned, {"first.norm": FoldPlan(("head",))}, data(), upto="affine")
     torch.testing.assert_close(first.first.norm.weight, last.first.weight)
     torch.testing.assert_close(first.first.norm.bias, last.first.bias)
 
@@ -137,10 +138,10 @@ def test_affines_of_channels_first_layers_are_those_of_channels_last():
 def test_both_steps_do_better_than_the_first_alone():
     errors = []
     unseen = data(seed=7).images
-    for readers in (None, False, True):
+    for upto in (None, "affine", "readers"):
         original, model = Two(trained_norm()), Two(scalar())
-        if readers is not None:
-            refit(model, original, PLANS, data(), readers=readers)
+        if upto is not None:
+            refit(model, original, PLANS, data(), upto=upto)
         errors.append((model(unseen) - original(unseen)).detach().std().item())
     assert errors[0] > 1.5 * errors[1]
     assert errors[1] > errors[2]
@@ -150,3 +151,59 @@ def test_few_images_change_nothing():
     original, model = Two(nn.LayerNorm(6)), Two(nn.Identity())
     refit(model, original, PLANS, data(), limit=4)
     assert torch.equal(model.head.weight, original.head.weight)
+
+
+def test_nothing_after_the_last_reader_runs():
+    class Long(Two):
+        def forward(self, batch):
+            super().forward(batch)
+            raise AssertionError("the rest of the network ran")
+
+    original, model = Long(trained_norm()), Long(scalar())
+    refit(model, original, PLANS, data(), upto="readers")
+    short = Two(scalar())
+    refit(short, Two(trained_norm()), PLANS, data(), upto="readers")
+    assert torch.equal(model.head.weight, short.head.weight)
+
+
+class Residual(nn.Module):
+    """A branch that a norm spoils, a stream that it is added to, and a norm that reads the stream."""
+
+    def __init__(self, first):
+        super().__init__()
+        torch.manual_seed(2)
+        self.first, self.proj, self.scale = first, nn.Linear(6, 6), nn.Parameter(torch.linspace(0.3, 2, 6))
+        self.second, self.head = nn.LayerNorm(6), nn.Linear(6, 3)
+
+    def stream(self, batch):
+        x = batch[:, 0]
+        return x + self.scale * self.proj(self.first(x))
+
+    def forward(self, batch):
+        return self.head(self.second(self.stream(batch)))
+
+
+class Mixed(nn.Linear):
+    """What no affine per channel undoes, but the next Linear can."""
+
+    def __init__(self):
+        super().__init__(6, 6)
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            self.weight.copy_(torch.eye(6) + 0.3 * torch.randn(6, 6, generator=generator))
+            self.bias.fill_(0.5)
+
+
+def test_writers_put_back_what_the_stream_lost():
+    original, model, unseen = Residual(nn.Identity()), Residual(Mixed()), data(seed=5).images
+    plans = {"second": FoldPlan(("head",))}
+    before = (model.stream(unseen) - original.stream(unseen)).std()
+    refit(model, original, plans, data(), upto="readers")
+    assert (model.stream(unseen) - original.stream(unseen)).std() == before
+    refit(model, original, plans, data(), upto="writers")
+    assert (model.stream(unseen) - original.stream(unseen)).std() < 0.02 * before
+
+
+def test_a_step_that_does_not_exist_is_refused():
+    with pytest.raises(InputError, match="refit goes up to one of affine, readers, writers, not 'all'"):
+        refit(Two(scalar()), Two(trained_norm()), PLANS, data(), upto="all")

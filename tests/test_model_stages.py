@@ -105,7 +105,7 @@ def test_captures_hold_pairs_formats_and_plan(digits):
 
 
 def test_accuracies_follow_from_the_saved_predictions(digits):
-    for stage in ("original", "swapped", "rescaled", "refitted", "realigned", "quantized"):
+    for stage in ("original", "swapped", "rescaled", "refitted", "corrected", "realigned", "quantized"):
         saved, body = np.load(digits.predictions(stage)), read_json(digits.accuracy(stage))
         assert (body["images"], body["seed"]) == (450, 0)
         assert body["correct"] == int((saved["labels"] == saved["predicted"]).sum())

@@ -90,7 +90,7 @@ def test_norms_that_kept_something_are_named_with_the_reason():
 def seeded(seed, share, *, runs_dir="runs", name="mine", epochs=3):
     body = {"name": name, "seed": seed, "runs_dir": runs_dir, "model": {"name": "vit"}}
     run = RunDir.create(from_dict(body | {"align": {"epochs": epochs}}))
-    for which in ("original", "swapped", "rescaled", "refitted", "realigned", "quantized"):
+    for which in ("original", "swapped", "rescaled", "refitted", "corrected", "realigned", "quantized"):
         write_json(run.accuracy(which), {"accuracy": share, "images": 100, "seed": seed})
     run.keep_config()
     return run

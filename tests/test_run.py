@@ -126,6 +126,7 @@ def test_report_shows_accuracy_functions_and_hardware(run):
         "swapped",
         "rescaled",
         "refitted",
+        "corrected",
         "realigned",
         "quantized",
         "integer",

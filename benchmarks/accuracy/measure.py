@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from benchmarks.accuracy.plan import FITTED, LAYERNORM, OURS, PUBLISHED_DYT, RATES, Arm, Plan
+from benchmarks.accuracy.plan import BENCHMARKS, FITTED, LAYERNORM, OURS, PUBLISHED_DYT, Arm, Plan
 from sw.config import REGIMES, AlignConfig
 from sw.model.align import recipe, swapped, train_only
 from sw.model.data import Splits, load_splits
@@ -23,6 +23,7 @@ from sw.model.distil import Distillation, blocks_of
 from sw.model.evaluate import accuracy
 from sw.model.original import load_original
 from sw.model.quantize import quantized_layernorms
+from sw.model.refit import STEPS as REFIT_STEPS
 from sw.model.refit import refit
 from sw.model.swap import read_chosen, read_plans
 from sw.model.training import fit
@@ -32,7 +33,7 @@ from sw.stages import stage
 from sw.terminal import progress
 
 STAGES = ("train", "capture", "evolve", "align", "quantize")
-REFITS = ("none", "affine", "readers")
+REFITS = ("none", *REFIT_STEPS)
 Task = TypeVar("Task", bound=Hashable)
 
 
@@ -95,7 +96,7 @@ def measure_run(plan: Plan, task: tuple[str, int]) -> dict[str, Any]:
 def measure_arm(plan: Plan, arm: Arm) -> dict[str, Any]:
     """One training: accuracy after each epoch."""
     run = RunDir.create(plan.config(arm.benchmark, arm.seed))
-    config = align_config(run.config.align, arm.regime)
+    config = align_config(run.config.align, arm)
     teacher = load_original(run)
     splits = load_splits(run.config.data, teacher)
     start = time.monotonic()
@@ -104,8 +105,7 @@ def measure_arm(plan: Plan, arm: Arm) -> dict[str, Any]:
     else:
         model = swapped(run, function_set(run, arm.functions), drop_path=config.drop_path)
         if config.refit != "none":
-            readers = config.refit == "readers"
-            refit(model, teacher, read_plans(run), splits.calibration, readers=readers)
+            refit(model, teacher, read_plans(run), splits.calibration, upto=config.refit)
     train_only(model, config.trained)
     reached: list[float] = []
 
@@ -125,12 +125,12 @@ def measure_arm(plan: Plan, arm: Arm) -> dict[str, Any]:
     return {"epochs": reached, "seconds": time.monotonic() - start}
 
 
-def align_config(own: AlignConfig, regime: str) -> AlignConfig:
-    """A regime's settings, its learning rate as ``RATES`` has it; for our own those of the run."""
-    if not REGIMES[regime]:
+def align_config(own: AlignConfig, arm: Arm) -> AlignConfig:
+    """A regime's settings, its learning rate as the benchmark has it; for our own those of the run."""
+    if not REGIMES[arm.regime]:
         return own
-    settings = {**REGIMES[regime], "lr": RATES[regime]}
-    return dataclasses.replace(AlignConfig(), regime=regime, epochs=own.epochs, **settings)
+    settings = {**REGIMES[arm.regime], "lr": BENCHMARKS[arm.benchmark].rates[arm.regime]}
+    return dataclasses.replace(AlignConfig(), regime=arm.regime, epochs=own.epochs, **settings)
 
 
 def function_set(run: RunDir, name: str) -> dict[str, dict[str, Any]]:
@@ -148,7 +148,7 @@ def _zero_shot(run: RunDir, entries: Mapping[str, Mapping[str, Any]], splits: Sp
     for name in REFITS:
         model = swapped(run, entries)
         if name != "none":
-            refit(model, teacher, plans, splits.calibration, readers=name == "readers")
+            refit(model, teacher, plans, splits.calibration, upto=name)
         found[name] = accuracy(model, splits.test)
     return found
 
@@ -194,7 +194,7 @@ def _run_key(plan: Plan, task: tuple[str, int]) -> str:
 
 
 def _arm_key(plan: Plan, arm: Arm) -> str:
-    config = align_config(plan.config(arm.benchmark, arm.seed).align, arm.regime)
+    config = align_config(plan.config(arm.benchmark, arm.seed).align, arm)
     return _hashed(
         dataclasses.asdict(arm), dataclasses.asdict(config), _run_key(plan, (arm.benchmark, arm.seed))
     )

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from importlib import metadata
 
 from benchmarks.accuracy.measure import REFITS, Results
-from benchmarks.accuracy.plan import BENCHMARKS, LAYERNORM, RATES, Arm
-from benchmarks.accuracy.summary import Spread, arrival, checks, of_arms, of_runs, spread
+from benchmarks.accuracy.plan import BENCHMARKS, LAYERNORM, Arm
+from benchmarks.accuracy.summary import OWN_REGIME, Spread, arrival, checks, of_arms, of_runs, spread
 
 
 def document(results: Results) -> str:
@@ -23,7 +23,6 @@ def document(results: Results) -> str:
 
 
 def introduction(results: Results) -> str:
-    rates = ", ".join(f"{regime} {rate:g}" for regime, rate in RATES.items())
     hours = sum(found["seconds"] for found in (*results.runs.values(), *results.arms.values())) / 3600
     versions = ", ".join(
         f"{package} {metadata.version(package)}" for package in ("torch", "timm", "brevitas")
@@ -35,7 +34,7 @@ def introduction(results: Results) -> str:
         "seeds (of training, capture, search and re-alignment); differences are paired by seed, ± their "
         "standard error.\n\n"
         "A, F and D are the regimes of arXiv 2605.14047 (affine alone, full, distilled), its settings but "
-        f"for the learning rate, which suits small models: {rates}. D+ is ours: the closed-form refit, then "
+        "for the learning rate, which suits small models. D+ is ours: the closed-form refit, then "
         "distillation, as the configuration says. Every function set and the fine-tuned LayerNorm model are "
         "trained by the same code for as many epochs. Fitted forms have constants fitted at each site."
     )
@@ -49,14 +48,16 @@ def claims(results: Results) -> str:
 
 def setting(results: Results, name: str) -> str:
     original = spread(of_runs(results, name, "original"))
+    own = {OWN_REGIME: results.plan.config(name, 0).align.lr}
+    rates = ", ".join(f"{regime} {rate:g}" for regime, rate in {**BENCHMARKS[name].rates, **own}.items())
     return (
         f"`{BENCHMARKS[name].config}`, {len(results.plan.seeds_of(name))} seeds, "
-        f"{results.plan.epochs_of(name)} epochs. Original: {percent(original)} %."
+        f"{results.plan.epochs_of(name)} epochs, learning rates {rates}. Original: {percent(original)} %."
     )
 
 
 def zero_shot(results: Results, name: str) -> str:
-    """No epoch: right after the swap, affines refitted, their readers refitted, too."""
+    """No epoch: right after the swap, affines refitted, their readers, too, their writers, too."""
     rows = []
     for functions in results.plan.functions:
         if functions != LAYERNORM:
@@ -65,7 +66,10 @@ def zero_shot(results: Results, name: str) -> str:
             rows.append(
                 (functions, *map(percent, reached), "-" if math.isnan(luts.mean) else f"{luts.mean:.0f}")
             )
-    return table(("no epoch", "swapped", "(a) affines", "(a) + (b) readers", "LUT6, all sites"), rows)
+    return table(
+        ("no epoch", "swapped", "(a) affines", "(a) + (b) readers", "and (c) writers", "LUT6, all sites"),
+        rows,
+    )
 
 
 def trained(results: Results, name: str) -> str:

@@ -76,7 +76,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "evolve.weights": ("none", "sensitivity"),
     "export.outputs": ("logits", "all"),
     "align.regime": tuple(REGIMES),
-    "align.refit": ("none", "affine", "readers"),
+    "align.refit": ("none", "affine", "readers", "writers"),
     "align.trained": ("all", "affine"),
     "align.schedule": ("constant", "cosine", "warm"),
     "compute.precision": ("fp32", "bf16", "fp16"),

@@ -158,9 +158,10 @@ class AlignConfig:
     """A preset: ``A``, ``F`` and ``D`` as published; ``D+`` is our own, the defaults below."""
     epochs: int = 20
     """0: nothing is trained."""
-    refit: str = "readers"
+    refit: str = "writers"
     """What the epochs start from: ``none``, right after the swap; ``affine``, every site's affine refitted in
-    closed form; ``readers``, the layers that read the sites, too."""
+    closed form; ``readers``, the layers that read the sites, too; ``writers``, and those that write what the
+    sites read."""
     trained: str = "all"
     """``all`` parameters, or the sites' ``affine`` alone."""
     lr: float = 2e-4
@@ -174,7 +175,7 @@ class AlignConfig:
     """Of AdamW."""
     drop_path: float = 0.0
     """Largest rate of stochastic depth."""
-    kd_weight: float = 0.9
+    kd_weight: float = 0.5
     """Weight of the distillation from the original; the rest is cross-entropy."""
     temperature: float = 4.0
     """Of the distillation."""

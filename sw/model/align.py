@@ -25,8 +25,11 @@ from sw.model.weights import load_weights, save_weights
 from sw.run_dir import RunDir, file_digest, write_json
 from sw.stage import Stage
 
-ACCURACIES = ("swapped", "rescaled", "refitted", "realigned")
-"""Right after the swap; with per-channel affines refitted; with their readers, too; after the epochs."""
+REFITTED = {"affine": "rescaled", "readers": "refitted", "writers": "corrected"}
+"""How far a refit goes, and what the accuracy after it is called."""
+ACCURACIES = ("swapped", *REFITTED.values(), "realigned")
+"""Right after the swap; with per-channel affines refitted; with their readers, too; with the writers of what
+the norms read, too; after the epochs."""
 
 KEPT_IMAGES = 512
 """Calibration images on which it is measured what keeping one LayerNorm brings."""
@@ -112,13 +115,11 @@ def _closed_form(run: RunDir, model: nn.Module, teacher: nn.Module, splits: Spli
     report_accuracy(run, "swapped", model, splits.test)
     costs = site_costs(model, teacher, list(plans), splits.calibration, KEPT_IMAGES)
     write_json(run.site_costs, costs)
-    refit(model, teacher, plans, splits.calibration, readers=False)
-    report_accuracy(run, "rescaled", model, splits.test)
-    weights["affine"] = _weights(model)
-    model.load_state_dict(weights["none"])
-    refit(model, teacher, plans, splits.calibration)
-    report_accuracy(run, "refitted", model, splits.test)
-    weights["readers"] = _weights(model)
+    for upto, name in REFITTED.items():
+        model.load_state_dict(weights["none"])
+        refit(model, teacher, plans, splits.calibration, upto=upto)
+        report_accuracy(run, name, model, splits.test)
+        weights[upto] = _weights(model)
     return weights[run.config.align.refit]
 
 

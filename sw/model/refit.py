@@ -4,9 +4,12 @@ Site by site in network order, on activations of the model as it is changed so f
 model's activations as target:
 
 (a) the site's per-channel affine: f(x) weight + bias towards the LayerNorm's output;
-(b) the site's readers (qkv, fc1, head): A = [input in the changed model, 1], T = output in the original one.
+(b) the site's readers (qkv, fc1, head): A = [input in the changed model, 1], T = output in the original one;
+(c) the site's writer (fc2 or proj of the block before it): A likewise, and T = its own output plus what the
+    site's input is short of the original's, so that what the residual stream lost on the way is put back.
+    It comes first at each site, for (a) and (b) read what it writes.
 
-Both are ridge regressions towards the weights W0 that are there: |A W - T|^2 + lambda |W - W0|^2, so
+All are ridge regressions towards the weights W0 that are there: |A W - T|^2 + lambda |W - W0|^2, so
 (A^T A + lambda I) W = A^T T + lambda W0 in float64. Every fifth image is held out to choose lambda; then all
 images are used.
 """
@@ -16,19 +19,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sw.ir.errors import InputError
 from sw.model.data import Images
 from sw.model.fold import FoldPlan
 from sw.model.runtime import device
 from sw.model.scalar_norm import ScalarNorm, evaluate
+from sw.model.taps import Seen, Tap, seen
+from sw.model.writers import Writer, find_writers
 from sw.terminal import progress
 
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """lambda as a share of the mean diagonal of A^T A; larger ones are tried last, and no change at all."""
+STEPS = ("affine", "readers", "writers")
+"""(a), (b), (c)."""
 HELD_OUT_EVERY = 5
 """One of so many images is held out while lambda is chosen."""
 
@@ -81,9 +88,9 @@ def refit(
     images: Images,
     *,
     limit: int | None = None,
-    readers: bool = True,
+    upto: str = "writers",
 ) -> None:
-    """Refit every site and what reads it, in place.
+    """Refit every site, what reads it and what writes its input, in place.
 
     Args:
         model: The changed model, in eval mode; a Linear without a bias gets one.
@@ -91,20 +98,28 @@ def refit(
         plans: Site -> fold plan, in the order in which the sites run.
         images: Calibration images, used as they are, without labels.
         limit: Images used at most.
-        readers: Also (b), for sites whose affine folds.
+        upto: ``affine``: (a) alone; ``readers``: (b), too, for sites whose affine folds; ``writers``: all.
     """
+    if upto not in STEPS:
+        raise InputError(f"refit goes up to one of {', '.join(STEPS)}, not '{upto}'")
+    steps = STEPS[: STEPS.index(upto) + 1]
     data = _Data(model, original, images, limit)
     with torch.no_grad(), progress("refit", len(plans)) as step:
+        writers = find_writers(original, plans, data.first()) if "writers" in steps else {}
         for site, plan in plans.items():
+            if site in writers:
+                _refit_linears(model, [writers[site].layer], data.written(site, writers[site]))
             norm = model.get_submodule(site)
             if isinstance(norm, ScalarNorm):
                 _refit_affine(norm, data.equations([site], _channelwise(norm)))
             linears = [n for n in plan.consumers if isinstance(model.get_submodule(n), nn.Linear)]
-            if readers and linears:
+            if "readers" in steps and linears:
                 _refit_linears(model, linears, data.equations(linears, _linear))
             step(site)
 
 
+Rows = tuple[Tensor, Tensor]
+"""A and T."""
 Sums = Callable[[Tensor, Tensor], Equations]
 """(input in the changed model, output in the original one) -> the problem's sums over all their rows."""
 
@@ -155,30 +170,47 @@ class _Data:
     images: Images
     limit: int | None
 
+    def first(self) -> Tensor:
+        """The first batch."""
+        return next(batch for batch, _ in self.images.batches(limit=self.limit)).to(device())
+
     def equations(self, names: Sequence[str], sums: Sums) -> dict[str, Parts]:
-        """The sums over learning and over held-out images, for every named module."""
-        inputs: dict[str, Tensor] = {}
-        outputs: dict[str, Tensor] = {}
-        handles = []
-        for name in names:
-            handles.append(self.model.get_submodule(name).register_forward_pre_hook(_input(inputs, name)))
-            handles.append(self.original.get_submodule(name).register_forward_hook(_output(outputs, name)))
+        """Every named module's input in the changed model and output in the original one."""
+        taps = [Tap(name, "input") for name in names], [Tap(name, "output") for name in names]
+
+        def rows(changed: Seen, original: Seen) -> dict[str, Rows]:
+            return {name: (changed[Tap(name, "input")], original[Tap(name, "output")]) for name in names}
+
+        return self._parts(*taps, rows, sums)
+
+    def written(self, site: str, writer: Writer) -> dict[str, Parts]:
+        """A writer's input, and the output that would give the site its original input."""
+        layer, goal = writer.layer, Tap(site, "input")
+
+        def rows(changed: Seen, original: Seen) -> dict[str, Rows]:
+            output, short = changed[Tap(layer, "output")], (original[goal] - changed[goal]) / writer.gain
+            return {layer: (changed[Tap(layer, "input")], output + short.reshape_as(output))}
+
+        return self._parts([Tap(layer, "input"), Tap(layer, "output"), goal], [goal], rows, _linear)
+
+    def _parts(
+        self,
+        changed: Sequence[Tap],
+        original: Sequence[Tap],
+        rows: Callable[[Seen, Seen], dict[str, Rows]],
+        sums: Sums,
+    ) -> dict[str, Parts]:
+        """The sums over learning and over held-out images of what ``rows`` makes of a batch."""
         found: dict[str, Parts] = {}
-        try:
-            seen = itertools.count()
-            for batch, _ in self.images.batches(limit=self.limit):
-                is_held = torch.tensor([next(seen) % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 for _ in batch])
-                where = batch.to(device())
-                self.model(where)
-                self.original(where)
-                for name in names:
-                    x, target = inputs[name], outputs[name]
-                    learn, held = (sums(_of(x, m), _of(target, m)) for m in (~is_held, is_held))
-                    old = found.get(name)
-                    found[name] = (old[0] + learn, old[1] + held) if old else (learn, held)
-        finally:
-            for handle in handles:
-                handle.remove()
+        counter = itertools.count()
+        for batch, _ in self.images.batches(limit=self.limit):
+            is_held = torch.tensor([next(counter) % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 for _ in batch])
+            where = batch.to(device())
+            made = rows(seen(self.model, changed, where), seen(self.original, original, where))
+            for name, (x, target) in made.items():
+                learn, held = (sums(_of(x, m), _of(target, m)) for m in (~is_held, is_held))
+                old = found.get(name)
+                found[name] = (old[0] + learn, old[1] + held) if old else (learn, held)
         return found
 
 
@@ -186,17 +218,3 @@ def _of(values: Tensor, images: Tensor) -> Tensor:
     """The part of some images; a window of one, as Swin has them, counts as its image."""
     mask = images.repeat_interleave(len(values) // len(images))
     return values[mask.to(values.device)]
-
-
-def _input(store: dict[str, Tensor], name: str) -> Callable[..., None]:
-    def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-        store[name] = args[0]
-
-    return hook
-
-
-def _output(store: dict[str, Tensor], name: str) -> Callable[..., None]:
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-        store[name] = output
-
-    return hook

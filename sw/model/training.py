@@ -122,7 +122,7 @@ class _Training:
         self.rank, self.number = self._accelerator.process_index, self._accelerator.num_processes
         self._bare, self._loss, self._kept = model, loss, kept
         self._seed, self._steps, self._compute = seed, steps, compute
-        optimizer = torch.optim.AdamW(parameter_groups(model, recipe), lr=recipe.lr)
+        optimizer = torch.optim.AdamW(parameter_groups(model, recipe), lr=recipe.lr, fused=True)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: rate_at(s, steps, recipe))
         self._model, self._optimizer = self._accelerator.prepare(model, optimizer)
         self._saved = self._ended = time.monotonic()

@@ -15,6 +15,7 @@ ACCURACIES = {
     "swapped": "right after the swap",
     "rescaled": "affines refitted, no epoch",
     "refitted": "and their readers, no epoch",
+    "corrected": "and their writers, no epoch",
     "realigned": "re-aligned",
     "quantized": "int8, with units",
     "integer": "integers alone",
