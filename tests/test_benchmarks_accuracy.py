@@ -1,9 +1,12 @@
 """``make bench-accuracy``: its plan, claims and text on results made by hand, and a tiny run."""
 
+import dataclasses
 import math
 
 import pytest
+import torch
 
+from benchmarks.accuracy import variants
 from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.measure import Results, align_config
 from benchmarks.accuracy.plan import FITTED, FUNCTION_SETS, LAYERNORM, OURS, PUBLISHED_DYT, Arm, Plan
@@ -11,6 +14,7 @@ from benchmarks.accuracy.summary import arrival, checks, differences, recovered,
 from benchmarks.accuracy.tables import document
 from sw.config import AlignConfig
 from sw.ir.errors import InputError
+from sw.model import glyphs
 from sw.run_dir import read_json, write_json
 
 pytestmark = pytest.mark.filterwarnings(
@@ -194,3 +198,28 @@ def test_an_unknown_benchmark_is_one_line(capsys):
     assert capsys.readouterr().err == (
         "accuracy bench: benchmark must be one of digits; glyphs, not 'letters'\n"
     )
+
+
+def test_variants_are_judged_by_images_of_their_own(monkeypatch):
+    monkeypatch.setattr(variants, "JUDGES", 60)
+    monkeypatch.setattr(variants, "GLYPHS_TRAIN", 90)
+    config = Plan().config("glyphs", 0).data
+    judging = variants.judges(config)
+    assert len(judging) == 60
+    std, mean = torch.std_mean(glyphs.draw(90, config.split_seed, 0)[0])
+    for part, seen in ((0, 90), (1, 60)):
+        others = (glyphs.draw(seen, config.split_seed, part)[0] - mean) / std
+        apart = (judging.images[:, None] - others[None]).abs().flatten(2).max(2).values
+        assert float(apart.min()) > 0.1
+
+
+def test_variants_differ_from_the_configuration_and_are_shown_beside_layernorm():
+    own = dataclasses.asdict(Plan().config("glyphs", 0).align)
+    for name, settings in variants.VARIANTS.items():
+        assert all(own[key] != value for key, value in settings.items()), name
+    found = {task: [0.8, 0.85, 0.9] for task in variants.tasks()}
+    found[OURS, "rate 2e-4"] = [0.8, 0.85, 0.88]
+    text = variants.document(found)
+    assert "| rate 2e-4 | lr 0.0002 | 80.00 | 85.00 | 88.00 | 90.00 | -2.00 |" in text
+    assert "| D+ | as configured | 80.00 | 85.00 | 90.00 | 90.00 | +0.00 |" in text
+    assert text.count("\n| ") == 2 + len(variants.VARIANTS)
