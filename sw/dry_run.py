@@ -33,7 +33,7 @@ LARGEST_BATCH = 32
 STEPS = 2
 FEW = 2
 """Sites that go through the search and through hardware; the rest is projected from them."""
-TESTS = 7
+TESTS = 9
 """Times that a run looks at all test images."""
 PLAIN = "clip(0.5*x, -3.96875, 3.96875)"
 """In place of evolved functions while models are trained: it costs a step what they do."""

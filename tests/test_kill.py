@@ -22,9 +22,8 @@ pytestmark = [pytest.mark.robust, pytest.mark.tools]
 
 def start(folder: Path) -> subprocess.Popen[bytes]:
     """``normforge run`` in a session of its own, so that all its processes can be killed together."""
-    (folder / "tiny.toml").write_text(
-        TINY.replace('"xc7", "ecp5"', '"xc7"').replace("pnr_seeds = 1", "pnr_seeds = 0")
-    )
+    text = TINY.replace('"xc7", "ecp5"', '"xc7"').replace("pnr_seeds = 1", "pnr_seeds = 0")
+    (folder / "tiny.toml").write_text(text + "\n[compute]\ncheckpoint_minutes = 0\n")
     command = [sys.executable, "-m", "sw.cli", "run", "tiny.toml"]
     with (folder / "log").open("ab") as log:
         return subprocess.Popen(
@@ -50,7 +49,10 @@ def killed_after(run: subprocess.Popen[bytes], seconds: float) -> bool:
 
 
 def files_of(run: Path) -> dict[str, bytes]:
-    kept = ("report/index.html", "functions.json", "hdl/manifest.json", "report/summary.json")
+    kept = (
+        *("report/index.html", "report/summary.json", "functions.json", "hdl/manifest.json"),
+        *("model/original.safetensors", "realigned.safetensors", "quantized.safetensors"),
+    )
     return {name: (run / name).read_bytes() for name in kept}
 
 

@@ -409,3 +409,18 @@ def test_softmax_of_torch_is_the_same_function():
     torch.testing.assert_close(
         (e @ v) / e.sum(-1, keepdim=True), functional.scaled_dot_product_attention(q, k, v)
     )
+
+
+def test_four_bit_weights_and_layers_without_a_bias_run_in_integers(tmp_path):
+    run_dir = open_run(
+        tmp_path,
+        model={"name": "vit_tiny_patch16_224", "kwargs": TINY | {"proj_bias": False}},
+        align={"epochs": 1},
+        quantize={"weight_bits": 4, "calibration_images": 64},
+    )
+    export.STAGE.run(run_all(run_dir))
+    assert read_json(run_dir.export / "model.json")["checked"]["different"] == {}
+    stored = load_file(run_dir.export / "model.safetensors")
+    weights = {name: array for name, array in stored.items() if name.endswith("/weight")}
+    assert len(weights) == 2 + 2 * 4
+    assert {int(abs(array).max()) for array in weights.values()} == {7}

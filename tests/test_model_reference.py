@@ -202,3 +202,15 @@ def test_two_codes_off_is_no_tie():
     form = FixedFormat.parse("s6.0")
     wrong = [int(np.clip(np.rint(v / 2) + 2, -32, 31)) for v in form.codes()]
     assert float_path_differences(parse("x/2"), table_program(wrong, form, form)).ties == ()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_saturates_like_any_other_and_gives_float32(dtype):
+    expr = parse("clip(x, -2, 2)")
+    module = UnitModule(realize(expr, FixedFormat(16, 11), FixedFormat(8, 5)).program, expr)
+    x = torch.tensor([40.0, -40.0, 15.9375, 0.4375], dtype=dtype, requires_grad=True)
+    y = module(x)
+    assert y.dtype == torch.float32
+    assert torch.equal(y, module(x.detach().float()))
+    y.sum().backward()
+    assert torch.equal(x.grad, torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=dtype))

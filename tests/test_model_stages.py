@@ -157,7 +157,9 @@ def test_layers_are_integer_and_read_codes_without_a_second_quantizer(digits):
             assert layer.input_quant.is_quant_enabled
             assert float(np.log2(layer.input_quant.scale().item())).is_integer()
     assert coded < set(inputs)
-    assert sum(isinstance(m, UnitSite) for m in model.modules()) == 5
+    units = [m for m in model.modules() if isinstance(m, UnitSite)]
+    assert len(units) == 5
+    assert not [value for unit in units for value in unit.parameters()], "nothing but the map is left"
 
 
 def test_same_seed_gives_the_same_bytes(digits, tmp_path):

@@ -22,7 +22,7 @@ from sw.model.data import Splits, load_splits
 from sw.model.distil import Distillation, blocks_of
 from sw.model.evaluate import accuracy
 from sw.model.original import load_original
-from sw.model.quantize import quantized_layernorms
+from sw.model.quantize import quantize_layernorms
 from sw.model.refit import STEPS as REFIT_STEPS
 from sw.model.refit import refit
 from sw.model.swap import read_chosen, read_plans
@@ -76,11 +76,13 @@ def measure_run(plan: Plan, task: tuple[str, int]) -> dict[str, Any]:
     start = time.monotonic()
     for name in STAGES:
         stage(name).run(run)
-    splits = load_splits(run.config.data, load_original(run))
+    layernorm = load_original(run)
+    splits = load_splits(run.config.data, layernorm)
+    quantize_layernorms(run, layernorm, splits.calibration)
     body: dict[str, Any] = {
         "original": read_json(run.accuracy("original"))["accuracy"],
         "quantized": read_json(run.accuracy("quantized"))["accuracy"],
-        "quantized_layernorm": accuracy(quantized_layernorms(run, splits.calibration), splits.test),
+        "quantized_layernorm": accuracy(layernorm, splits.test),
         "zero_shot": {},
         "lut6": {},
     }
@@ -94,7 +96,7 @@ def measure_run(plan: Plan, task: tuple[str, int]) -> dict[str, Any]:
 
 
 def measure_arm(plan: Plan, arm: Arm) -> dict[str, Any]:
-    """One training: accuracy after each epoch."""
+    """One training: accuracy after each epoch; for LayerNorm also as int8 in the end."""
     run = RunDir.create(plan.config(arm.benchmark, arm.seed))
     config = align_config(run.config.align, arm)
     teacher = load_original(run)
@@ -122,7 +124,11 @@ def measure_arm(plan: Plan, arm: Arm) -> dict[str, Any]:
         after_epoch=after_epoch,
         label=str(arm),
     )
-    return {"epochs": reached, "seconds": time.monotonic() - start}
+    body: dict[str, Any] = {"epochs": reached, "seconds": time.monotonic() - start}
+    if arm.functions == LAYERNORM:
+        quantize_layernorms(run, model, splits.calibration)
+        body["quantized"] = accuracy(model, splits.test)
+    return body
 
 
 def align_config(own: AlignConfig, arm: Arm) -> AlignConfig:

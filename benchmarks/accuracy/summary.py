@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy.measure import Results
+from benchmarks.accuracy.measure import Results, align_config
 from benchmarks.accuracy.plan import BENCHMARKS, LAYERNORM, OURS, PUBLISHED_DYT, Arm
-from sw.config import AlignConfig
 
 OWN_REGIME = "D+"
 JUDGED = ("DyT, fitted", "Derf, fitted")
@@ -65,21 +64,27 @@ def of_runs(results: Results, benchmark: str, *keys: str) -> list[float]:
 
 def of_arms(results: Results, benchmark: str, functions: str, regime: str) -> list[float]:
     """The accuracy after the last epoch of every seed's arm."""
+    return [arm["epochs"][-1] for arm in _arms(results, benchmark, functions, regime)]
+
+
+def of_integers(results: Results, benchmark: str) -> list[float]:
+    """The accuracy as int8 of every seed's LayerNorm model, fine-tuned under our own regime."""
+    return [arm["quantized"] for arm in _arms(results, benchmark, LAYERNORM, OWN_REGIME)]
+
+
+def _arms(results: Results, benchmark: str, functions: str, regime: str) -> list[dict[str, Any]]:
     seeds = results.plan.seeds_of(benchmark)
     arms = [Arm(benchmark=benchmark, seed=s, functions=functions, regime=regime) for s in seeds]
-    return [results.arms[arm]["epochs"][-1] for arm in arms]
+    return [results.arms[arm] for arm in arms]
 
 
 def arrival(results: Results, arm: Arm) -> int | None:
     """The first epoch after which an arm is within ``NEAR`` of its original; 0: at once; None: never."""
     run = results.runs[arm.benchmark, arm.seed]
-    start = [] if arm.functions == LAYERNORM else [run["zero_shot"][arm.functions][_start_of(arm.regime)]]
-    reached = [*(start or [run["original"]]), *results.arms[arm]["epochs"]]
+    config = align_config(results.plan.config(arm.benchmark, arm.seed).align, arm)
+    start = run["original"] if arm.functions == LAYERNORM else run["zero_shot"][arm.functions][config.refit]
+    reached = [start, *results.arms[arm]["epochs"]]
     return next((e for e, share in enumerate(reached) if share >= run["original"] - NEAR), None)
-
-
-def _start_of(regime: str) -> str:
-    return AlignConfig().refit if regime == OWN_REGIME else "none"
 
 
 def recovered(results: Results, benchmark: str, functions: str, refit: str) -> Spread | None:
@@ -149,7 +154,7 @@ def _prices(results: Results, name: str) -> list[Check]:
 
 def _against_layernorm(results: Results, name: str) -> list[Check]:
     trained = differences(*(of_arms(results, name, f, OWN_REGIME) for f in (OURS, LAYERNORM)))
-    integer = differences(*(of_runs(results, name, key) for key in ("quantized", "quantized_layernorm")))
+    integer = differences(of_runs(results, name, "quantized"), of_integers(results, name))
     return [
         (
             f"{name}: {what} within {100 * MOST_LOST[what]:.1f} points of LayerNorm, {how}",
@@ -158,7 +163,7 @@ def _against_layernorm(results: Results, name: str) -> list[Check]:
         )
         for what, how, gain in (
             ("re-aligned", "fine-tuned as long", trained),
-            ("int8", "as int8", integer),
+            ("int8", "fine-tuned as long, as int8", integer),
         )
     ]
 

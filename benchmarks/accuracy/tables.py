@@ -10,7 +10,16 @@ from importlib import metadata
 
 from benchmarks.accuracy.measure import REFITS, Results
 from benchmarks.accuracy.plan import BENCHMARKS, LAYERNORM, Arm
-from benchmarks.accuracy.summary import OWN_REGIME, Spread, arrival, checks, of_arms, of_runs, spread
+from benchmarks.accuracy.summary import (
+    OWN_REGIME,
+    Spread,
+    arrival,
+    checks,
+    of_arms,
+    of_integers,
+    of_runs,
+    spread,
+)
 
 
 def document(results: Results) -> str:
@@ -95,14 +104,12 @@ def arrivals(results: Results, name: str) -> str:
 
 
 def integers(results: Results, name: str) -> str:
-    rows = [
-        (what, percent(spread(of_runs(results, name, key))))
-        for what, key in (
-            ("LayerNorm, integer layers", "quantized_layernorm"),
-            ("ours, with units", "quantized"),
-        )
-    ]
-    return table(("int8", "accuracy"), rows)
+    plan = results.plan
+    rows = [("LayerNorm, original", of_runs(results, name, "quantized_layernorm"))]
+    if LAYERNORM in plan.functions and OWN_REGIME in plan.regimes:
+        rows.append((f"LayerNorm, {OWN_REGIME}", of_integers(results, name)))
+    rows.append((f"ours, {OWN_REGIME}, with units", of_runs(results, name, "quantized")))
+    return table(("int8", "accuracy"), [(what, percent(spread(values))) for what, values in rows])
 
 
 def percent(value: Spread) -> str:

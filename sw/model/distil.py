@@ -43,7 +43,7 @@ class Distillation:
             taught = taught * len(students)
         total = torch.stack([self._one(s, t, labels) for s, t in zip(students, taught, strict=True)]).mean()
         if self.blocks:
-            pairs = [(made[b], wanted[b]) for b in self.blocks]
+            pairs = [(made[b], wanted[b]) for b in self.blocks if b in made and b in wanted]
             apart = torch.stack([functional.mse_loss(a, b) / b.var() for a, b in pairs])
             total = total + self.config.feature_weight * apart.mean()
         return total
@@ -66,12 +66,13 @@ def blocks_of(sites: Sequence[str]) -> list[str]:
 
 @contextlib.contextmanager
 def outputs_of(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """What the named modules returned last, while the context lasts."""
+    """What the named modules returned last, while the context lasts; of those that return a tensor."""
     found: dict[str, Tensor] = {}
 
     def keep(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-            found[name] = output
+        def hook(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
+            if isinstance(output, Tensor):
+                found[name] = output
 
         return hook
 

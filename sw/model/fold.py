@@ -1,4 +1,7 @@
-"""Folding a norm's per-channel affine into the layers that read it: W' = W diag(gamma), b' = b + W beta."""
+"""Folding a norm's per-channel affine into the layers that read it: W' = W diag(gamma), b' = b + W beta.
+
+What multiplies x inside the function stays there: x is the residual stream, which later layers read, too.
+"""
 
 from __future__ import annotations
 

@@ -73,11 +73,9 @@ def integer_model(run: RunDir, calibration: Images, *, folding: bool = True) -> 
     return model
 
 
-def quantized_layernorms(run: RunDir, calibration: Images) -> nn.Module:
-    """The original model with integer layers around its LayerNorms, calibrated: what ours compares with."""
-    model = load_original(run)
+def quantize_layernorms(run: RunDir, model: nn.Module, calibration: Images) -> None:
+    """Put integer layers around a model's LayerNorms, in place, and calibrate: what ours compares with."""
     _make_integer(run, model, calibration, set())
-    return model
 
 
 def _make_integer(run: RunDir, model: nn.Module, calibration: Images, coded: set[str]) -> None:

@@ -28,7 +28,8 @@ class UnitModule(nn.Module):
     """A unit: quantize to the input format, look the code up, scale. Exact by construction.
 
     The input is rounded half to even and saturates; the output is the program's code times its step, which
-    float32 holds exactly. In training the gradient is that of the float expression at the saturated input.
+    float32 holds exactly: half precision in, float32 out. In training the gradient is that of the float
+    expression at the saturated input.
 
     Args:
         program: The unit's realisation.
@@ -44,7 +45,7 @@ class UnitModule(nn.Module):
 
     def quantize(self, x: Tensor) -> Tensor:
         """Codes of real values: int64, shape kept, half to even, saturating."""
-        scaled = torch.round(x * 2.0**self.input.frac)
+        scaled = torch.round(_wide(x) * 2.0**self.input.frac)
         return scaled.clamp(self.input.min_raw, self.input.max_raw).long()
 
     def codes(self, x_raw: Tensor) -> Tensor:
@@ -52,6 +53,7 @@ class UnitModule(nn.Module):
         return self.table[x_raw - self.input.min_raw].long()
 
     def forward(self, x: Tensor) -> Tensor:
+        x = _wide(x)
         y = self.codes(self.quantize(x)).to(x.dtype) * self.output.step
         if self.expr is None or not (torch.is_grad_enabled() and x.requires_grad):
             return y
@@ -61,6 +63,11 @@ class UnitModule(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.input} -> {self.output}"
+
+
+def _wide(x: Tensor) -> Tensor:
+    """At least float32: half precision holds neither 16-bit codes nor their limits."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def module_codes(module: UnitModule, codes: IntArray | FloatArray) -> IntArray:

@@ -13,6 +13,8 @@ from sw.model.taps import Tap, seen
 
 TOLERANCE = 1e-3
 """Of a gain, from token to token, as a share of itself: room for float32."""
+PROBE = 1e3
+"""What is added over the largest value that is there: so small gains rise above float32's rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +24,15 @@ class Writer:
     Args:
         layer: Its dotted name.
         gain: (C,): what is added to a channel of its output arrives at the site so many times larger;
-            LayerScale's factors, or ones.
+            LayerScale's factors, or ones. 0 where nothing arrives.
     """
 
     layer: str
     gain: Tensor
 
 
-def find_writers(model: nn.Module, sites: Iterable[str], images: Tensor) -> dict[str, Writer]:
-    """Who writes what each site reads, where somebody does.
+def find_writers(model: nn.Module, sites: Iterable[str], images: Tensor) -> dict[str, Writer | None]:
+    """Who writes what each site reads; None where nobody does by addition alone.
 
     The candidate is the last Linear that runs before the site and after the one before it. It is proven by
     trial: random amounts are added to its output, and every channel of the site's input must change by one
@@ -40,17 +42,19 @@ def find_writers(model: nn.Module, sites: Iterable[str], images: Tensor) -> dict
         model: In eval mode.
         sites: Names of norm modules.
         images: A batch that the model takes.
+
+    Returns:
+        Site -> its writer, in the order in which the sites run; sites that do not run are left out.
     """
-    writers = {}
     with torch.no_grad():
-        for site, layer in _candidates(model, list(sites), images).items():
-            gain = _gain(model, layer, site, images)
-            if gain is not None:
-                writers[site] = Writer(layer, gain)
-    return writers
+        candidates = _candidates(model, set(sites), images)
+        return {
+            site: None if layer is None else _prove(model, layer, site, images)
+            for site, layer in candidates.items()
+        }
 
 
-def _candidates(model: nn.Module, sites: list[str], images: Tensor) -> dict[str, str]:
+def _candidates(model: nn.Module, sites: set[str], images: Tensor) -> dict[str, str | None]:
     """The last Linear that ran before each site; one that runs more than once is none."""
     ran: list[str] = []
     handles = [
@@ -63,9 +67,13 @@ def _candidates(model: nn.Module, sites: list[str], images: Tensor) -> dict[str,
     finally:
         for handle in handles:
             handle.remove()
-    pairs = zip(ran[1:], ran, strict=False)
+    before = dict(zip(ran, [None, *ran], strict=False))
     return {
-        site: layer for site, layer in pairs if site in sites and layer not in sites and ran.count(layer) == 1
+        site: None
+        if layer is None or layer in sites or ran.count(layer) > 1 or ran.count(site) > 1
+        else layer
+        for site, layer in before.items()
+        if site in sites
     }
 
 
@@ -76,15 +84,15 @@ def _appender(ran: list[str], name: str) -> Callable[..., None]:
     return hook
 
 
-def _gain(model: nn.Module, layer: str, site: str, images: Tensor) -> Tensor | None:
-    """How much of what is added to a Linear's output arrives at a site; None: it does not arrive unmixed."""
+def _prove(model: nn.Module, layer: str, site: str, images: Tensor) -> Writer | None:
+    """The candidate, if what is added to its output arrives at the site unmixed."""
     made, goal = Tap(layer, "output"), Tap(site, "input")
     found = seen(model, [made, goal], images)
     before, output = found[goal], found[made]
     if before.numel() != output.numel() or before.shape[-1] != output.shape[-1]:
         return None
     noise = torch.rand(output.shape, generator=torch.Generator().manual_seed(0))
-    more = before.std() * (0.5 + noise.to(output))
+    more = PROBE * before.abs().max() * (0.5 + noise.to(output))
     handle = model.get_submodule(layer).register_forward_hook(lambda module, args, output: output + more)
     try:
         change = seen(model, [goal], images)[goal] - before
@@ -92,5 +100,7 @@ def _gain(model: nn.Module, layer: str, site: str, images: Tensor) -> Tensor | N
         handle.remove()
     gains = change.flatten(0, -2) / more.flatten(0, -2)
     gain = gains.mean(0)
-    constant = bool(((gains - gain).abs() <= TOLERANCE * gain.abs()).all())
-    return gain if constant and bool(gain.all()) else None
+    rounding = 10 * torch.finfo(before.dtype).eps / PROBE
+    constant = bool(((gains - gain).abs() <= TOLERANCE * gain.abs() + rounding).all())
+    gain = torch.where(gain.abs() * TOLERANCE > rounding, gain, 0.0)
+    return Writer(layer, gain) if constant and bool(gain.any()) else None
