@@ -9,6 +9,7 @@ from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
 from sw.ir.pipelining import Pipelining
+from sw.ir.realize import KINDS
 from sw.ir.realize.target import Target
 
 S = FixedFormat.parse
@@ -47,3 +48,38 @@ def test_an_unknown_objective_is_refused() -> None:
 def test_an_unknown_family_is_refused() -> None:
     with pytest.raises(InputError, match="family must be one of ecp5, ice40, not 'max10'"):
         designs([TANH], Pipelining(family="max10"))
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    kinds = ", ".join(KINDS)
+    with pytest.raises(
+        InputError, match=f"^kind of realisation must be auto, all or one of {kinds}, not 'cordic'$"
+    ):
+        designs([TANH], Pipelining(), kind="cordic")
+
+
+def test_a_forced_kind_that_cannot_do_the_map_says_why() -> None:
+    with pytest.raises(InputError, match=r"^function must be a line between two clips, not 'tanh"):
+        designs([TANH], Pipelining(), kind="requant")
+
+
+def test_a_forced_kind_that_can_do_one_of_the_maps_is_taken() -> None:
+    line = Target.of(parse("0.5*x"), S("s12.9"), S("s8.7"))
+    assert {d.realization.kind for d in designs([TANH, line], Pipelining(), kind="requant")} == {"requant"}
+
+
+def test_the_clock_as_an_aim_is_faster_than_any_that_is_asked_for() -> None:
+    asked, aimed = (designs([TANH], Pipelining(100.0), objective=o)[0] for o in ("lut", "fmax"))
+    assert aimed.schedule.period_ns < 0.7 * asked.schedule.period_ns
+    assert aimed.schedule.latency_cycles > asked.schedule.latency_cycles
+
+
+def test_those_further_off_than_allowed_come_last() -> None:
+    faithful = Target.of(parse("tanh(x)"), S("s12.9"), S("s8.7"), max_ulp=1)
+    for target in (TANH, faithful):
+        found = designs([target], Pipelining())
+        too_far = [d.realization.max_ulp > target.max_ulp for d in found]
+        assert too_far == sorted(too_far)
+        within = [d.lut6 for d, far in zip(found, too_far, strict=True) if not far]
+        assert within == sorted(within)
+    assert designs([faithful], Pipelining())[0].realization.max_ulp == 1

@@ -73,3 +73,25 @@ def test_covering_is_the_finest_that_holds_the_value(largest, width):
 def test_covering_wrong():
     with pytest.raises(InputError, match="largest value must be finite and not negative, not nan"):
         FixedFormat.covering(float("nan"), 8)
+
+
+@pytest.mark.parametrize("width", [2, 8])
+def test_zero_alone_is_covered_by_the_finest_format_below_one(width):
+    assert FixedFormat.covering(0.0, width) == FixedFormat(width, width - 1)
+
+
+@pytest.mark.parametrize("largest", [-1.0, float("inf"), float("nan")])
+def test_covering_refuses_what_is_no_size(largest):
+    with pytest.raises(InputError, match=f"^largest value must be finite and not negative, not {largest}$"):
+        FixedFormat.covering(largest, 8)
+
+
+def test_the_top_code_itself_is_covered():
+    assert FixedFormat.covering(127 / 16, 8) == FixedFormat(8, 4)
+    assert FixedFormat.covering(1.0, 8) == FixedFormat(8, 6)
+
+
+def test_values_of_any_type_are_real_ones():
+    assert FixedFormat(8, 4).quantize(np.array([1, 2], dtype=np.int8)).tolist() == [16, 32]
+    assert FixedFormat(8, 4).quantize(np.array([0.1], dtype=np.float16)).tolist() == [2]
+    assert FixedFormat(24, 20).quantize(np.array([0.1], dtype=np.float16)).tolist() == [104832]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sw.ir import interpret
+from sw.ir.build import Builder
 from sw.ir.delays import delay_ns
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
@@ -115,3 +116,47 @@ def test_what_stays_in_block_memory_is_not_cut_but_all_else_is() -> None:
     assert len(block_tables(cut)) == len(blocks)
     assert schedule.period_ns < wanted.schedule(program).period_ns
     assert np.array_equal(interpret.table(cut), interpret.table(program))
+
+
+def of_one(operation: str) -> Program:
+    """One slow operation on a 12-bit input, and on what else it reads."""
+    b = Builder(S("s12.0"))
+    other = b.sub(b.mul(b.x, b.const(3)), b.const(1000))
+    wire = {
+        "abs": lambda: b.abs(b.x),
+        "negate by a sign": lambda: b.negate(b.lt(b.x, b.const(77)), other),
+        "negate by a number": lambda: b.negate(b.shr(b.add(b.x, b.const(2048)), 10), other),
+        "negate by what may be negative": lambda: b.negate(b.shr(b.x, 10), other),
+        "clamp": lambda: b.clamp(b.x, -700, 1033),
+        "min": lambda: b.min(b.x, other),
+        "max": lambda: b.max(b.x, other),
+        "product": lambda: b.mul(b.x, b.add(b.low(b.x, 3), b.const(1))),
+    }[operation]()
+    return b.build(wire, S("s26.0"))
+
+
+@pytest.mark.parametrize("budget_ns", [0.1, 1.0, 1.4, 1.8, 9.0])
+@pytest.mark.parametrize(
+    "operation",
+    [
+        *("abs", "negate by a sign", "negate by a number", "negate by what may be negative"),
+        *("clamp", "min", "max", "product"),
+    ],
+)
+def test_every_slow_operation_in_steps_is_the_same_map(operation: str, budget_ns: float) -> None:
+    program = of_one(operation)
+    cut = cut_to(program, budget_ns, "ecp5")
+    assert np.array_equal(interpret.table(cut), interpret.table(program))
+    assert (cut == program) == (budget_ns == 9.0)
+
+
+def test_a_sign_that_is_a_bit_already_is_added_as_it_is() -> None:
+    flagged, counted = (cut_to(of_one(f"negate by a {what}"), 0.1, "ecp5") for what in ("sign", "number"))
+    selects = [sum(i.op is Op.SELECT for i in program.instrs) for program in (flagged, counted)]
+    assert selects == [1, 2]
+
+
+def test_products_are_cut_along_the_narrower_factor() -> None:
+    cut = cut_to(of_one("product"), 1.6, "ecp5")
+    factors = [sorted(cut.instrs[a].width for a in i.args) for i in cut.instrs if i.op is Op.MUL]
+    assert all(narrow < 4 and wide >= 12 for narrow, wide in factors)

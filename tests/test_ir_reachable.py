@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sw.ir import interpret
 from sw.ir.errors import InputError
@@ -30,7 +34,8 @@ def test_codes_come_as_codes_or_as_values() -> None:
         (np.array([]), "must be numbers, one at least, not 0"),
         (np.array(["a"]), "must be numbers"),
         (np.array([200]), r"must be within -128..127 \(s8.5\), not 200..200"),
-        (np.array([np.nan]), "must be finite"),
+        (np.array([np.nan]), "^reachable values must be finite, not NaN or infinite$"),
+        (np.array([True]), "must be numbers, one at least, not 1 of bool"),
     ],
 )
 def test_what_are_no_codes_is_refused(values: np.ndarray, message: str) -> None:
@@ -69,3 +74,57 @@ def test_codes_that_never_occur_make_units_cheaper() -> None:
     assert cheapest.lut6 < 0.7 * plain.lut6
     table = interpret.table(cheapest.program)
     assert np.array_equal(table[codes + 2048], full.at(codes))
+
+
+def held(values: dict[int, int], low: int, high: int) -> list[int]:
+    """Code by code: the nearest value below, else the first above."""
+    found, last = [], values[min(values)]
+    for code in range(low, high + 1):
+        last = values.get(code, last)
+        found.append(last)
+    return found
+
+
+def completed(values: dict[int, int], form: FixedFormat, output: FixedFormat, sign: int) -> list[int] | None:
+    """Code by code: what is known of one side goes to the other, then the right side is held and mirrored."""
+
+    def image(value: int) -> int:
+        return min(max(sign * value, output.min_raw), output.max_raw)
+
+    known = dict(values)
+    for code in range(1, form.max_raw + 1):
+        if code in values and -code in values and values[-code] != image(values[code]):
+            return None
+        if code in values and -code not in values:
+            known[-code] = image(values[code])
+        if -code in values and code not in values:
+            known[code] = image(values[-code])
+    if sign < 0:
+        known.setdefault(0, 0)
+    full = dict(
+        zip(range(form.min_raw, form.max_raw + 1), held(known, form.min_raw, form.max_raw), strict=True)
+    )
+    for code in range(1, form.max_raw + 1):
+        if -code not in known:
+            full[-code] = image(full[code])
+    if form.min_raw not in values:
+        full[form.min_raw] = full[form.min_raw + 1]
+    return [full[code] for code in sorted(full)]
+
+
+@given(st.dictionaries(st.integers(-8, 7), st.integers(-128, 127), min_size=1), st.sampled_from([-1, 0, 1]))
+def test_easier_maps_are_those_made_code_by_code(values: dict[int, int], symmetric: int) -> None:
+    if symmetric:
+        values = values | {-c: max(-128, min(127, symmetric * v)) for c, v in values.items() if 0 < c < 8}
+    form, output, codes = S("s4.0"), S("s8.0"), np.array(sorted(values))
+    map = np.random.default_rng(0).integers(-128, 128, 16)
+    map[codes + 8] = [values[c] for c in sorted(values)]
+    full = replace(target("x", "s4.0", "s8.0"), map=map)
+    expected = [map.tolist(), held(values, -8, 7)]
+    expected += [found for sign in (-1, 1) if (found := completed(values, form, output, sign)) is not None]
+    assert [other.map.tolist() for other in easier(full, codes)] == expected
+
+
+def test_unsigned_inputs_have_no_other_side() -> None:
+    full = target("sqrt(x)", "u6.3", "u8.5")
+    assert [other.map[10] for other in easier(full, np.array([9, 12]))] == [full.map[10], full.map[9]]
