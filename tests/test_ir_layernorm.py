@@ -12,7 +12,7 @@ import torch
 from sw.ir.affine import Affine
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
-from sw.ir.layernorm import LayerNorm, half_to_even
+from sw.ir.layernorm import MAX_CHANNELS, LayerNorm, half_to_even
 from sw.ir.layernorm_error import corner_rows, error_lsb, reference
 
 
@@ -230,3 +230,38 @@ def test_an_affine_that_does_not_fit_is_refused() -> None:
 def test_rows_that_are_none_are_refused(rows_raw: list[Any], message: str) -> None:
     with pytest.raises(InputError, match=f"^{message}$"):
         norm_of(3).run(rows_raw)
+
+
+def test_corner_rows_are_these() -> None:
+    norm = norm_of(3, "s8.0")
+    assert corner_rows(norm).tolist() == [
+        *([-128] * 3, [0] * 3, [1] * 3, [127] * 3),
+        *([127, -128, -128], [-128, -128, 127], [-128, 127, 127], [127, 127, -128]),
+        *([127, 0, 0], [0, 0, 127], [1, 0, 0], [0, 0, 1], [126, 127, 127], [127, 127, 126]),
+        *([-128, 127, -128], [127, 127, -128], [0, 1, 0], [-128, -127, -126]),
+    ]
+    assert corner_rows(norm_of(6, "s2.0"))[-1].tolist() == [-2, -1, 0, 1, -2, -1]
+    assert corner_rows(norm_of(2, "u4.0"))[:4].tolist() == [[0, 0], [0, 0], [1, 1], [15, 15]]
+    assert corner_rows(norm).dtype == np.int64
+
+
+def test_the_smallest_and_the_largest_norm_are_made() -> None:
+    assert norm_of(1, guard_bits=1).bound_lsb > 0
+    assert norm_of(MAX_CHANNELS, "s8.4", "s4.1").channels == MAX_CHANNELS
+    with pytest.raises(InputError, match="channels"):
+        norm_of(MAX_CHANNELS + 1)
+
+
+def test_a_row_of_nothing_is_nothing_without_eps() -> None:
+    assert reference(norm_of(2, eps=0.0), [[0, 0]]).tolist() == [[0.0, 0.0]]
+    assert reference(norm_of(2, eps=0.0, rms=True), [[0, 0]]).tolist() == [[0.0, 0.0]]
+
+
+def test_rows_of_any_integers_are_normalised() -> None:
+    norm = norm_of(4, "s8.4")
+    rows = np.array([[1, 2, -3, 100]], dtype=np.int8)
+    assert (
+        norm.run(rows).tolist()
+        == norm.run(rows.astype(np.int64)).tolist()
+        == norm.run(rows.tolist()).tolist()
+    )

@@ -13,7 +13,7 @@ from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
 from sw.ir.forms import is_constant
 from sw.ir.program import Op, Program
-from sw.ir.schedule import RESOLUTION_NS, plan, plan_latency
+from sw.ir.schedule import RESOLUTION_NS, block_tables, plan, plan_latency
 
 REGISTER_NS = register_ns("ecp5")
 CLOCKS = (20.0, 100.0, 200.0, 400.0, 1500.0)
@@ -176,3 +176,28 @@ def test_a_look_up_takes_longer_the_more_bits_its_address_drives() -> None:
         return max(delay_ns(program.instrs, k) for k in looked_up)
 
     assert slowest(1, 4) == slowest(2, 4) < slowest(1, 12) < slowest(2, 12) == slowest(3, 8)
+
+
+def test_sixty_four_stages_are_the_most() -> None:
+    program = random_program(3)
+    assert plan_latency(program, 64).latency_cycles == 64
+    with pytest.raises(InputError, match=r"^latency must be 1\.\.64 cycles, not 65$"):
+        plan_latency(program, 65)
+
+
+def lookup_of(entries: int) -> Program:
+    builder = Builder(FixedFormat(12, 0, signed=False))
+    values = [(7 * k * k) % 251 for k in range(entries)]
+    return builder.build(
+        builder.lookup(builder.low(builder.x, entries.bit_length() - 1), values), FixedFormat(9, 0)
+    )
+
+
+@pytest.mark.parametrize(("entries", "num"), [(256, 0), (512, 1), (1024, 1)])
+def test_tables_of_half_a_thousand_entries_are_large(entries: int, num: int) -> None:
+    program = lookup_of(entries)
+    assert len(block_tables(program)) == num
+    assert len(plan(program, 100.0, block_memory=True).blocks) == num
+    assert not plan(program, 100.0).blocks
+    assert len(plan_latency(program, 3, block_memory=True).blocks) == num
+    assert not plan_latency(program, 3).blocks
