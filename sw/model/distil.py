@@ -44,6 +44,8 @@ class Distillation:
         total = torch.stack([self._one(s, t, labels) for s, t in zip(students, taught, strict=True)]).mean()
         if self.blocks:
             pairs = [(made[b], wanted[b]) for b in self.blocks if b in made and b in wanted]
+            if not pairs:
+                return total
             apart = torch.stack([functional.mse_loss(a, b) / b.var() for a, b in pairs])
             total = total + self.config.feature_weight * apart.mean()
         return total

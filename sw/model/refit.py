@@ -106,12 +106,15 @@ def refit(
     """Refit every site, what reads it and what writes its input, in place.
 
     Args:
-        model: The changed model, in eval mode; a Linear without a bias gets one.
+        model: The changed model, in eval mode; a reader without a bias gets one.
         original: The model with LayerNorm, in eval mode.
         plans: Site -> fold plan, in the order in which the sites run.
         images: Calibration images, used as they are, without labels.
         limit: Images used at most.
         upto: ``affine``: (a) alone; ``readers``: (b), too, for sites whose affine folds; ``writers``: all.
+
+    Raises:
+        InputError: There is no such step.
     """
     if upto not in STEPS:
         raise InputError(f"refit goes up to one of {', '.join(STEPS)}, not '{upto}'")
@@ -211,14 +214,13 @@ class _Data:
 
     def equations(self, names: Sequence[str], sums: Sums) -> dict[str, Parts]:
         """Every named module's input in the changed model and output in the original one, where it runs."""
-        taps = [Tap(name, "input") for name in names], [Tap(name, "output") for name in names]
+        inputs, outputs = ([Tap(name, side) for name in names] for side in ("input", "output"))
 
         def rows(changed: Seen, original: Seen) -> dict[str, Rows]:
-            taps = {name: (Tap(name, "input"), Tap(name, "output")) for name in names}
-            ran = {name: (x, y) for name, (x, y) in taps.items() if x in changed and y in original}
-            return {name: (changed[x], original[y]) for name, (x, y) in ran.items()}
+            pairs = zip(inputs, outputs, strict=True)
+            return {x.module: (changed[x], original[y]) for x, y in pairs if x in changed and y in original}
 
-        return self._parts(*taps, rows, sums)
+        return self._parts(inputs, outputs, rows, sums)
 
     def written(self, site: str, writer: Writer) -> Parts:
         """A writer's input, and what should arrive from it at the site."""
