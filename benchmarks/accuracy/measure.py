@@ -18,7 +18,7 @@ from torch import nn
 from benchmarks.accuracy.plan import BENCHMARKS, FITTED, LAYERNORM, OURS, PUBLISHED_DYT, Arm, Plan
 from sw.config import REGIMES, AlignConfig
 from sw.model.align import recipe, swapped, train_only
-from sw.model.data import Splits, load_splits
+from sw.model.data import Images, Splits, load_splits
 from sw.model.distil import Distillation, blocks_of
 from sw.model.evaluate import accuracy
 from sw.model.original import load_original
@@ -98,37 +98,45 @@ def measure_run(plan: Plan, task: tuple[str, int]) -> dict[str, Any]:
 def measure_arm(plan: Plan, arm: Arm) -> dict[str, Any]:
     """One training: accuracy after each epoch; for LayerNorm also as int8 in the end."""
     run = RunDir.create(plan.config(arm.benchmark, arm.seed))
-    config = align_config(run.config.align, arm)
-    teacher = load_original(run)
-    splits = load_splits(run.config.data, teacher)
+    splits = load_splits(run.config.data, load_original(run))
     start = time.monotonic()
-    if arm.functions == LAYERNORM:
-        model = load_original(run, drop_path=config.drop_path)
-    else:
-        model = swapped(run, function_set(run, arm.functions), drop_path=config.drop_path)
-        if config.refit != "none":
-            refit(model, teacher, read_plans(run), splits.calibration, upto=config.refit)
-    train_only(model, config.trained)
-    reached: list[float] = []
-
-    def after_epoch(net: nn.Module) -> None:
-        reached.append(accuracy(net, splits.test))
-
-    fit(
-        model,
-        splits.train,
-        Distillation(teacher, config, blocks_of(list(read_plans(run)))),
-        recipe(config),
-        batch_size=run.config.data.batch_size,
-        seed=arm.seed,
-        after_epoch=after_epoch,
-        label=str(arm),
-    )
+    config = align_config(run.config.align, arm)
+    model, (_, *reached) = trained(run, arm.functions, config, splits, splits.test, label=str(arm))
     body: dict[str, Any] = {"epochs": reached, "seconds": time.monotonic() - start}
     if arm.functions == LAYERNORM:
         quantize_layernorms(run, model, splits.calibration)
         body["quantized"] = accuracy(model, splits.test)
     return body
+
+
+def trained(
+    run: RunDir, functions: str, config: AlignConfig, splits: Splits, judging: Images, *, label: str
+) -> tuple[nn.Module, list[float]]:
+    """A run's model with a set of functions, re-aligned; its accuracy before and after each epoch."""
+    teacher, plans = load_original(run), read_plans(run)
+    if functions == LAYERNORM:
+        model = load_original(run, drop_path=config.drop_path)
+    else:
+        model = swapped(run, function_set(run, functions), drop_path=config.drop_path)
+        if config.refit != "none":
+            refit(model, teacher, plans, splits.calibration, upto=config.refit)
+    train_only(model, config.trained)
+    reached = [accuracy(model, judging)]
+
+    def after_epoch(net: nn.Module) -> None:
+        reached.append(accuracy(net, judging))
+
+    fit(
+        model,
+        splits.train,
+        Distillation(teacher, config, blocks_of(list(plans))),
+        recipe(config),
+        batch_size=run.config.data.batch_size,
+        seed=run.config.seed,
+        after_epoch=after_epoch,
+        label=label,
+    )
+    return model, reached
 
 
 def align_config(own: AlignConfig, arm: Arm) -> AlignConfig:

@@ -18,22 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from benchmarks.accuracy.measure import STAGES, function_set
+from benchmarks.accuracy.measure import STAGES, trained
 from benchmarks.accuracy.plan import LAYERNORM, OURS, Plan
 from benchmarks.accuracy.tables import table
 from sw.config import DataConfig
 from sw.ir.errors import InputError
 from sw.model import glyphs
-from sw.model.align import recipe, swapped
 from sw.model.data import GLYPHS_TRAIN, TensorImages, load_splits
-from sw.model.distil import Distillation, blocks_of
-from sw.model.evaluate import accuracy
 from sw.model.original import load_original
-from sw.model.refit import refit
-from sw.model.swap import read_plans
-from sw.model.training import fit
 from sw.run_dir import RunDir, read_json, write_json, write_text
 from sw.stage import code_digest
 from sw.stages import stage
@@ -79,31 +72,8 @@ def measure_variant(plan: Plan, task: Task) -> list[float]:
     functions, variant = task
     run = RunDir.create(plan.config("glyphs", 0))
     config = dataclasses.replace(run.config.align, **VARIANTS[variant])
-    teacher = load_original(run)
-    splits, judging = load_splits(run.config.data, teacher), judges(run.config.data)
-    plans = read_plans(run)
-    if functions == LAYERNORM:
-        model = load_original(run)
-    else:
-        model = swapped(run, function_set(run, functions))
-        if config.refit != "none":
-            refit(model, teacher, plans, splits.calibration, upto=config.refit)
-    reached = [accuracy(model, judging)]
-
-    def after_epoch(net: nn.Module) -> None:
-        reached.append(accuracy(net, judging))
-
-    fit(
-        model,
-        splits.train,
-        Distillation(teacher, config, blocks_of(list(plans))),
-        recipe(config),
-        batch_size=run.config.data.batch_size,
-        seed=run.config.seed,
-        after_epoch=after_epoch,
-        label=f"{functions}, {variant}",
-    )
-    return reached
+    splits, judging = load_splits(run.config.data, load_original(run)), judges(run.config.data)
+    return trained(run, functions, config, splits, judging, label=f"{functions}, {variant}")[1]
 
 
 def measure_all(plan: Plan) -> dict[Task, list[float]]:
