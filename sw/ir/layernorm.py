@@ -265,8 +265,6 @@ def _shifted(values: IntArray, places: IntArray) -> IntArray:
 
 def _ceil_log2(value: float) -> int:
     """Smallest n with value <= 2^n; 0 of 0."""
-    if value <= 0:
-        return 0
     mantissa, exponent = math.frexp(value)
     return exponent - (mantissa == 0.5)
 
