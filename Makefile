@@ -21,14 +21,14 @@ setup: $(READY)  ## create .venv with the pinned set
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and "Python must be 3.11 or later, not " + v)'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[model,sim,synth,formal,vendor,cluster,dev]'
 	@touch $@
 
-hdl: $(READY)  ## Verilog for every norm site: train or load, capture, evolve, align, quantize, generate
+hdl: $(READY)  ## Verilog for every norm site: train or load, capture, evolve, align, quantize, export, generate
 	$(RUN) run $(CONFIG) --until hdl
 
-sim: $(READY)  ## prove every unit on every input code: cocotb on Verilator (WAVES=1 records waveforms)
+sim: $(READY)  ## every unit on every input code: cocotb on Verilator (WAVES=1 records waveforms)
 	$(RUN) verify $(CONFIG) --missing
 
 synth: $(READY)  ## resources (Yosys: xc7, ECP5, iCE40) and Fmax (nextpnr: ECP5)
@@ -37,7 +37,7 @@ synth: $(READY)  ## resources (Yosys: xc7, ECP5, iCE40) and Fmax (nextpnr: ECP5)
 formal: $(READY)  ## prove handshake, registers and tables of small units, and of a run's units (SymbiYosys, Yosys)
 	$(BIN)/python -m hw.formal $(CONFIG)
 
-report: $(READY)  ## all that is missing, then one table and summary.json
+report: $(READY)  ## all that is missing, then one page, index.html, and summary.json
 	$(RUN) run $(CONFIG)
 
 test: $(READY)  ## all tests

@@ -1,4 +1,4 @@
-"""From a notebook: a formula to an exact integer program, its cost, and its whole table."""
+"""A formula becomes an exact integer program; its cost, and its whole table."""
 
 import numpy as np
 

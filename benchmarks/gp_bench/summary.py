@@ -210,11 +210,11 @@ def scale(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def checks(body: dict[str, Any], plan: Plan) -> list[tuple[str, str, bool | None]]:
-    """The issue's claims that this benchmark decides: the claim, what was measured, whether it holds."""
+    """The claims that this benchmark decides: the claim, what was measured, whether it holds."""
     rows: list[tuple[str, str, bool | None]] = []
     means = {group: found[OURS, ""] for group, found in body["means"].items()}
     everywhere = over_sites(body["worths"][OURS, ""])
-    harder = " (harder than asked)" if len(means) > 1 else ""
+    harder = " (beyond the goal)" if len(means) > 1 else ""
     for name, own, note in (("all sites", everywhere, ""), *((g, m, harder) for g, m in means.items())):
         claim = f"{name}: mean ratio at least 0.995{note}"
         rows.append((claim, f"{own.ratio:.4f}", own.ratio >= 0.995))
@@ -224,10 +224,11 @@ def checks(body: dict[str, Any], plan: Plan) -> list[tuple[str, str, bool | None
         for route, got in routes.items():
             text = f"{got['difference']:+.4f} at {got['ours_lut6']:.1f} against {got['lut6']:.1f} LUT6"
             claim = f"{group}: not more than 0.002 below pyoperon's best ({route}), cheaper, on average"
-            rows.append((claim, text, got["difference"] >= -0.002))
+            holds = got["difference"] >= -0.002 and got["ours_lut6"] < got["lut6"]
+            rows.append((claim, text, holds))
     for names, claim in (
         ([n for n in body["compared"]["counts"] if n != LIBRARY], "each fitted baseline"),
-        ([LIBRARY], "the best of all fitted forms (harder than asked)"),
+        ([LIBRARY], "the best of all fitted forms (beyond the goal)"),
     ):
         cases = [c for c in body["compared"]["cases"] if c["baseline"] in names]
         if cases:
@@ -238,7 +239,7 @@ def checks(body: dict[str, Any], plan: Plan) -> list[tuple[str, str, bool | None
         text = f"{own.prices[0]:.1f} LUT6 at {own.reached[0]} of {own.num_sites} sites"
         holds = own.reached[0] == own.num_sites and own.prices[0] <= 25
         rows.append((f"captured: mean price at ratio {RATIOS[0]} at most 25 LUT6", text, holds))
-    for name, price in (("last", "the least"), ("first", "our first (harder than asked)")):
+    for name, price in (("last", "the least"), ("first", "our first (beyond the goal)")):
         got = body["races"][name] if "races" in body else None
         if got is None:
             continue

@@ -90,7 +90,7 @@ def _cpu() -> str:
 
 def claims(body: Mapping[str, Any], plan: Plan) -> str:
     rows = [(claim, text, _yes(holds)) for claim, text, holds in checks(dict(body), plan)]
-    return table(("claim of the issue", "measured", "holds"), rows)
+    return table(("claim", "measured", "holds"), rows)
 
 
 def _yes(holds: bool | None) -> str:

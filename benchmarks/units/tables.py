@@ -31,13 +31,16 @@ def document(results: Results, plan: Plan) -> str:
 
 
 def introduction(results: Results, plan: Plan) -> str:
-    spent = f"{results.seconds / 60:.0f} minutes of {len(results.of)} cases"
+    earlier = len(results.of) - results.num_new
+    kept = f", and {earlier} from earlier runs" if earlier else ""
     return (
         f"Written by `make bench-units`: {', '.join(tools())}, Python {platform.python_version()}. It took "
-        f"{results.wall_s / 60:.1f} minutes, {plan.jobs} cases at a time, for {results.num_new} cases; the "
-        f"others are from earlier runs ({spent} in all). Answers of the tools that were kept took none.\n\n"
-        "LUTs are of the whole unit, stream control included, and in brackets of its data path alone; FF of "
-        "the whole unit on xc7; all without DSP and block RAM. DSP and BRAM are what Yosys takes on ECP5 if "
+        f"{results.wall_s / 60:.1f} minutes, {plan.jobs} at a time, for {results.num_new} cases{kept} "
+        f"({results.seconds / 60:.0f} minutes of work in all). "
+        "Answers of the tools that were kept took none.\n\n"
+        "LUTs are of the whole unit, stream control included, and in brackets of its data path alone "
+        "(synthesized by itself, so it may need more than within the unit); FF of the whole unit on xc7; "
+        "all without DSP and block RAM. DSP and BRAM are what Yosys takes on ECP5 if "
         "it may. These are of the smallest unit with one or two registers. *Fast* is the unit that is made "
         "for a clock (`--fmax`), for which slow operations are cut: 250 MHz up to 10 input bits and 200 MHz "
         "beyond (for ECP5; iCE40 is shown without a claim). "
