@@ -14,6 +14,7 @@ from amaranth.back import verilog
 from amaranth.lib import wiring
 
 from hw import top
+from hw.formal_results import results_path
 from hw.fusesoc_core import core_id, core_text
 from hw.pipeline import Unit
 from hw.streams import PORTS, check_lanes
@@ -27,6 +28,7 @@ from sw.ir.program import Program
 from sw.ir.realize import realize
 from sw.ir.realize.target import NotApplicableError
 from sw.ir.schedule import Schedule
+from sw.programs import read_program
 from sw.run_dir import RunDir, atomic, keep_only, make_folder, read_json, unit_name, write_json, write_text
 from sw.stage import Stage
 from sw.terminal import progress
@@ -45,6 +47,7 @@ def emit_unit(
     expression: str,
     realization: str,
     max_ulp: int,
+    site: str = "",
     lanes: int = 1,
     pipelining: Pipelining = DEFAULT,
     schedule: Schedule | None = None,
@@ -63,6 +66,7 @@ def emit_unit(
         expression: The function that the program realises, for the reader.
         realization: Kind of realisation.
         max_ulp: Largest distance of the table from the correctly rounded function.
+        site: The norm of a model that it replaces; the files of a run know it by that.
         lanes: Codes a beat.
         pipelining: Where registers go; tables may be cut for it, the map stays.
         schedule: Where they are already: the program is taken as it is, and ``pipelining`` says nothing.
@@ -71,7 +75,8 @@ def emit_unit(
 
     Returns:
         What the JSON file says: ``name expression input output lanes latency_cycles ii realization
-        max_ulp table_sha256 table verilog top``, paths relative to the folder, and ``reachable`` if given.
+        max_ulp table_sha256 table verilog top``, paths relative to the folder, and ``site`` and
+        ``reachable`` if given.
 
     Raises:
         InputError: The name is no Verilog identifier, the folder cannot be written, or ``lanes``, the
@@ -99,6 +104,8 @@ def emit_unit(
         "verilog": f"{name}.v",
         "top": f"{TOP_PREFIX}{name}",
     }
+    if site:
+        body["site"] = site
     if reachable is not None:
         body["reachable"] = _write_reachable(folder / f"{name}.reachable.npy", reachable, len(table))
     write_text(folder / body["verilog"], _heading(body) + unit_verilog(unit, body["top"]))
@@ -202,15 +209,16 @@ def _emit_run(run: RunDir) -> None:
             done(site)
     top.write_top(run.hdl, units, run.config.name)
     write_json(run.manifest, {"units": units, "kept": captured.get("kept", {})})
+    proofs = [results_path(unit["name"], run.hdl / unit["verilog"]) for unit in units]
     for folder in (run.hdl, run.operators):
-        keep_only(folder, _outputs(run))  # an earlier run may have had other sites
+        keep_only(folder, [*_outputs(run), *proofs])  # an earlier run may have had other sites
 
 
 def _emit_site(run: RunDir, site: str, entry: dict[str, Any]) -> dict[str, Any]:
     """A site's unit and, beside it, its operator pipeline."""
     unit = run.config.unit
-    program = Program.from_json(run.program(site).read_text())
-    shared = {"name": unit_name(site), "expression": entry["expression"]}
+    program = read_program(run.program(site))
+    shared = {"name": unit_name(site), "expression": entry["expression"], "site": site}
     shared |= {"lanes": unit.lanes, "pipelining": Pipelining(unit.fmax_mhz), "library": run.config.name}
     body = emit_unit(
         program, folder=run.hdl, realization=entry["realization"], max_ulp=entry["max_ulp"], **shared
@@ -218,13 +226,13 @@ def _emit_site(run: RunDir, site: str, entry: dict[str, Any]) -> dict[str, Any]:
     try:
         plain = realize(parse(entry["expression"]), program.input, program.output, kind="operator")
     except NotApplicableError:
-        return body | {"site": site, "operator": None}
+        return body | {"operator": None}
     shared["library"] += "_operator"
     beside = emit_unit(
         plain.program, folder=run.operators, realization=plain.kind, max_ulp=plain.max_ulp, **shared
     )
     picked = {key: beside[key] for key in ("realization", "max_ulp", "latency_cycles")}
-    return body | {"site": site, "operator": picked | {"price_lut6": plain.lut6}}
+    return body | {"operator": picked | {"price_lut6": plain.lut6}}
 
 
 def _inputs(run: RunDir) -> list[Path]:
@@ -233,10 +241,11 @@ def _inputs(run: RunDir) -> list[Path]:
 
 
 def _outputs(run: RunDir) -> list[Path]:
-    if not run.manifest.exists():
-        return [run.manifest]
     tops = [run.hdl / name for name in top.TOP_FILES]
-    return [run.manifest, *tops, *_unit_files(run, read_json(run.manifest)["units"])]
+    try:
+        return [run.manifest, *tops, *_unit_files(run, read_json(run.manifest)["units"])]
+    except (InputError, LookupError, TypeError):  # not there, or damaged: this stage writes it
+        return [run.manifest, *tops]
 
 
 def _unit_files(run: RunDir, units: Sequence[Mapping[str, Any]]) -> list[Path]:

@@ -48,7 +48,6 @@ from sw.terminal import progress, table_console
 PROPERTIES = ("stream", "pipeline", "table")
 TABLE_BITS = 16
 """Widest input of which the table is proved."""
-"""What is needed of a unit's description."""
 FOLDER = Path("build/formal")
 
 SMALL_UNITS: tuple[tuple[str, str, str, str, str, int], ...] = (

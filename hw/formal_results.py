@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sw.ir.errors import InputError
 from sw.run_dir import file_digest, make_folder, read_json, write_json
 
 VERSION = 1
@@ -42,7 +43,7 @@ def read_results(unit: Mapping[str, Any], folder: Path) -> list[dict[str, str]]:
     """``property``, ``outcome`` and ``tools`` of every proof of exactly this unit; none where it has none.
 
     Raises:
-        InputError: The file of the results is not JSON.
+        InputError: The file of the results is not JSON, or names no tools or outcomes.
     """
     path = results_path(unit["name"], folder / unit["verilog"])
     if not path.is_file():
@@ -53,5 +54,9 @@ def read_results(unit: Mapping[str, Any], folder: Path) -> list[dict[str, str]]:
         return []
     if any(body.get(key) != value for key, value in about.items()):
         return []
-    tools = ", ".join(body["tools"])
-    return [{"property": p, "outcome": o, "tools": tools} for p, o in body["outcomes"].items()]
+    outcomes, tools = body.get("outcomes"), body.get("tools")
+    if not (isinstance(outcomes, dict) and isinstance(tools, list)) or not all(
+        isinstance(text, str) for text in (*outcomes.values(), *tools)
+    ):
+        raise InputError(f"'{path}' must hold 'outcomes' and 'tools', in words")
+    return [{"property": p, "outcome": o, "tools": ", ".join(tools)} for p, o in outcomes.items()]

@@ -73,7 +73,7 @@ def rivals(run: RunDir, site: str) -> Iterator[Rival]:
     yield Rival(
         name=EVOLVED,
         what=entry["expression"],
-        verilog=(run.hdl / unit["verilog"]).read_text(),
+        verilog=(run.hdl / unit["verilog"]).read_text(encoding="utf-8"),
         top=unit["top"],
         buses=_buses(input, output, lanes),
         stated={
@@ -174,9 +174,6 @@ def measured(rival: Rival, config: SynthConfig, target_mhz: float, cache: Path) 
 
 def _measure_run(run: RunDir) -> None:
     config = run.config.synth
-    if not config.families:
-        write_json(run.rivals, {"site": None, "units": {}})
-        return
     tools = [YOSYS.require()] + ([NEXTPNR_ECP5.require()] if config.pnr_seeds else [])
     unit = dearest(read_json(run.synth / "synth.json"), config.families[0])
     found = list(rivals(run, unit["site"]))
@@ -212,7 +209,7 @@ def _inputs(run: RunDir) -> list[Path]:
 STAGE = Stage(
     name="rivals",
     help="LayerNorm, RMSNorm, DyT, Derf and a bare requantizer in place of the dearest unit",
-    sections=("unit", "synth"),
+    sections=("unit", "synth.families", "synth.pnr_seeds"),
     inputs=_inputs,
     outputs=lambda run: [run.rivals],
     body=_measure_run,

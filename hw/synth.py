@@ -111,14 +111,13 @@ def resource_table(report: Mapping[str, Any], families: Sequence[str]) -> Table:
         operator = _operator_text(unit.get("operator"))
         clock = _clock_text(unit.get("fmax_mhz"))
         spent = [str(unit["hard_blocks"][kind]) for kind in ("dsp", "bram")]
-        flops = str(counts[0]["top"]["ff"]) if counts else "-"
-        row = [*luts, flops, operator, *spent, str(unit["latency_cycles"]), clock]
+        row = [*luts, str(counts[0]["top"]["ff"]), operator, *spent, str(unit["latency_cycles"]), clock]
         table.add_row(unit["site"], unit["realization"], *row)
     table.add_section()
     totals = [report["total"][family] for family in families]
     sums = [f"{total['lut_per_lane']:g}" for total in totals]
     spent = [str(sum(u["hard_blocks"][kind] for u in report["units"].values())) for kind in ("dsp", "bram")]
-    table.add_row("total", "", *sums, str(totals[0]["ff"]) if totals else "-", "", *spent, "", "")
+    table.add_row("total", "", *sums, str(totals[0]["ff"]), "", *spent, "", "")
     return table
 
 
@@ -155,7 +154,9 @@ def _jobs(
     jobs.append(Job(unit["name"], ("hard_blocks",), allowed))
     beside = folder / "operator" / unit["verilog"]
     if beside.exists() and OPERATOR_FAMILY in config.families:
-        plain = partial(resources, beside.read_text(), [top, lane], OPERATOR_FAMILY, cache=cache)
+        plain = partial(
+            resources, beside.read_text(encoding="utf-8"), [top, lane], OPERATOR_FAMILY, cache=cache
+        )
         jobs.append(Job(unit["name"], ("operator",), plain))
     return jobs
 
@@ -220,14 +221,15 @@ def _measure_run(run: RunDir) -> None:
 def _inputs(run: RunDir) -> list[Path]:
     if not run.manifest.exists():
         return [run.manifest]
-    names = [unit["verilog"] for unit in read_json(run.manifest)["units"]]
-    return [run.manifest, *(folder / n for folder in (run.hdl, run.operators) for n in names)]
+    units = read_json(run.manifest)["units"]
+    own = [run.hdl / unit["verilog"] for unit in units]
+    return [run.manifest, *own, *(run.operators / unit["verilog"] for unit in units if unit["operator"])]
 
 
 STAGE = Stage(
     name="synth",
     help="LUTs and flip-flops on three FPGA families, clock on ECP5",
-    sections=("unit", "synth"),
+    sections=("unit.fmax_mhz", "synth.families", "synth.pnr_seeds"),
     inputs=_inputs,
     outputs=lambda run: [run.synth / "synth.json"],
     body=_measure_run,

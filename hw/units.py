@@ -49,7 +49,7 @@ def read_verilog(unit: Mapping[str, Any], folder: Path) -> str:
     """
     path = folder / unit["verilog"]
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:  # not there, or no text
         reason = getattr(error, "strerror", None) or "no text"
         raise InputError(f"'{path}' cannot be read: {reason}") from error

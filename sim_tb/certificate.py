@@ -158,9 +158,8 @@ def _is_sound(key: str, value: Any) -> bool:
         case "reachable":
             return value is None or {type(value.get(k)) for k in ("file", "sha256")} == {str}
         case "proofs":
-            return all(type(p) is dict and {"property", "outcome"} <= p.keys() for p in value)
-        case "seed":
-            return True
+            words = [p.get(key) for p in value for key in ("property", "outcome") if type(p) is dict]
+            return len(words) == 2 * len(value) and all(type(word) is str for word in words)
         case _:
             return type(value) is not int or value >= 0
 

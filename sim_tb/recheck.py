@@ -25,8 +25,8 @@ from sw.arguments import ArgumentParser, guarded
 from sw.arrays import opened_npz
 from sw.ir.errors import InputError, VerificationError
 from sw.ir.parse import parse
-from sw.ir.program import Program
 from sw.ir.refmap import reference_map
+from sw.programs import read_program
 from sw.run_dir import file_digest
 
 Stated = dict[str, Any]
@@ -81,7 +81,7 @@ def _request(stated: Stated, path: Path) -> UnitRequest:
     program, replay = (path.parent / stated[k] if stated[k] else None for k in ("program", "replay"))
     return UnitRequest(
         unit=unit,
-        program=None if program is None else Program.from_json(program.read_text()),
+        program=None if program is None else read_program(program),
         program_path=program,
         replay=None if replay is None else _stored_replay(replay, unit.site),
         replay_path=replay,

@@ -158,11 +158,11 @@ def read_cocotb_results(path: Path) -> list[Check]:
 def _check_of(case: ElementTree.Element) -> Check:
     status: Status = "passed"
     message = ""
-    for tag in ("failure", "error"):
+    for tag in ("failure", "error", "skipped"):  # a test with nothing to do is not started
         found = case.find(tag)
         if found is not None:
             status = "failed"
-            message = " ".join((found.get("message") or found.text or "no reason given").split())
+            message = " ".join((found.get("message") or found.text or f"{tag}, no reason given").split())
     return Check(case.get("name", ""), status, message, float(case.get("time", 0)))
 
 

@@ -5,8 +5,8 @@
     pytest sim_tb --manifest runs/digits/hdl/manifest.json
     pytest sim_tb --manifest out/tanh.json
 
-It does what ``python -m sim_tb.verify`` does, and may be spread over processes (``-n 2``). Builds and
-results lie in the run's folder ``sim``, or in ``sim`` beside a unit that stands alone.
+It makes the checks of ``python -m sim_tb.verify``, without its summary and certificates, and may be spread
+over processes (``-n 2``). Builds lie in the folder ``sim`` beside the file.
 """
 
 from __future__ import annotations

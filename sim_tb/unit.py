@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hw.streams import MAX_LANES
 from sw.descriptions import MOST, check_keys, check_numbers, check_words, is_file
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat, IntArray
@@ -21,7 +22,7 @@ KEYS = (
 )
 """What a unit's JSON must say."""
 _WORDS = ("name", "expression", "input", "output", "table_sha256", "table", "verilog", "top", "realization")
-_NUMBERS = {"lanes": (1, MOST), "latency_cycles": (1, MOST), "max_ulp": (0, MOST)}
+_NUMBERS = {"lanes": (1, MAX_LANES), "latency_cycles": (1, MOST), "max_ulp": (0, MOST)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,7 +138,15 @@ def read_manifest(path: Path) -> list[UnitFiles]:
     Raises:
         InputError: The file is missing or no manifest, or a unit lacks something.
     """
-    body = read_json(path)
+    return manifest_units(read_json(path), path)
+
+
+def manifest_units(body: Any, path: Path) -> list[UnitFiles]:
+    """The units of what ``path`` holds, a manifest.
+
+    Raises:
+        InputError: As ``read_manifest``.
+    """
     if not isinstance(body, dict) or not isinstance(body.get("units"), list) or not body["units"]:
         raise InputError(f"manifest '{path}' must hold a list 'units' with at least one unit")
     return [UnitFiles.from_entry(entry, path) for entry in body["units"]]

@@ -15,6 +15,7 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,12 +26,12 @@ from sim_tb.job import waves_path
 from sim_tb.norm import NormFiles, read_tokens
 from sim_tb.request import NormRequest, Request, Settings, UnitRequest, waves_asked
 from sim_tb.results import Report, write_junit
-from sim_tb.unit import UnitFiles, read_manifest
+from sim_tb.unit import UnitFiles, manifest_units, read_manifest
 from sim_tb.verification import verify
 from sw.arguments import ArgumentParser, guarded
 from sw.arrays import opened_npz
 from sw.ir.errors import InputError, VerificationError
-from sw.ir.program import Program
+from sw.programs import read_program
 from sw.run_dir import RunDir, read_json, write_json
 from sw.stage import Stage
 from sw.terminal import progress
@@ -73,21 +74,24 @@ def read_requests(path: Path, tokens: Path | None = None) -> list[Request]:
         ]
     if tokens is not None:
         raise InputError(f"--tokens must come with the JSON of a norm, not with '{path}'")
-    return [*_unit_requests(path)]
+    return [*_unit_requests(body, path)]
 
 
-def _unit_requests(path: Path) -> list[UnitRequest]:
-    units = read_manifest(path) if path.name == "manifest.json" else [UnitFiles.read(path)]
+def _unit_requests(body: Any, path: Path) -> list[UnitRequest]:
+    is_manifest = isinstance(body, dict) and "units" in body
+    units = manifest_units(body, path) if is_manifest else [UnitFiles.from_entry(body, path)]
     root = _run_of(path)
     if root is None:
         return [UnitRequest(unit=unit) for unit in units]
+    programs = {unit.site: _existing(root / "programs" / f"{unit.site}.json") for unit in units}
+    read = {site: None if file is None else read_program(file) for site, file in programs.items()}
     recorded = root / "replay.npz"
     with opened_npz(recorded, "activations") if recorded.exists() else contextlib.nullcontext() as stored:
         return [
             UnitRequest(
                 unit=unit,
-                program=_program(root / "programs" / f"{unit.site}.json"),
-                program_path=_existing(root / "programs" / f"{unit.site}.json"),
+                program=read[unit.site],
+                program_path=programs[unit.site],
                 replay=None if stored is None else read_replay(stored, unit.site, recorded),
                 replay_path=_existing(recorded),
             )
@@ -102,8 +106,8 @@ def _run_of(path: Path) -> Path | None:
 
 
 def results_folder(path: Path) -> Path:
-    """Where results go by default: ``sim`` of the run, or ``sim`` beside a unit that stands alone."""
-    return (_run_of(path) or path.resolve().parent) / "sim"
+    """Where results go by default: ``sim`` beside the JSON file; the stage alone writes a run's ``sim``."""
+    return path.resolve().parent / "sim"
 
 
 def verify_and_report(requests: Sequence[Request], settings: Settings) -> list[Report]:
@@ -154,10 +158,6 @@ def _totals(reports: Sequence[Report]) -> list[str]:
     return lines
 
 
-def _program(path: Path) -> Program | None:
-    return Program.from_json(path.read_text()) if path.exists() else None
-
-
 def _existing(path: Path) -> Path | None:
     return path if path.exists() else None
 
@@ -196,7 +196,8 @@ def _outputs(run: RunDir) -> list[Path]:
 STAGE = Stage(
     name="verify",
     help="every unit in Verilator: all input codes, stalls, latency, real activations",
-    sections=("verify",),
+    sections=("verify.stall_beats",),
+    code=("hw", "sw.model"),
     inputs=_inputs,
     outputs=_outputs,
     body=verify_run,
@@ -214,8 +215,9 @@ def main(argv: Sequence[str]) -> int:
     args = _parser().parse_args(argv)
 
     def action() -> int:
-        if args.rows < 1:
-            raise InputError(f"--rows must be at least 1, not {args.rows}")
+        for option, least in (("rows", 1), ("seed", 0), ("stall_beats", 0), ("jobs", 0)):
+            if (value := getattr(args, option)) < least:
+                raise InputError(f"--{option.replace('_', '-')} must be at least {least}, not {value}")
         requests = [request for path in args.units for request in read_requests(path, args.tokens)]
         verify_and_report(requests, _settings(args))
         return 0

@@ -85,8 +85,10 @@ def one_stage(args: argparse.Namespace) -> int:
 
 
 def _before(name: str) -> list[str]:
-    """The stages that a stage builds on; nothing needs an export, and synthesis no simulation."""
+    """The stages that a stage builds on; only the report needs an export, and synthesis no simulation."""
     earlier = list(STAGES)[: list(STAGES).index(name)]
+    if name == "report":
+        return earlier
     return [e for e in earlier if e != "export" and not (name in ("synth", "rivals") and e == "verify")]
 
 

@@ -47,7 +47,9 @@ def guarded(action: Callable[[], int], *, debug: bool) -> int:
     user's to put right, too.
     """
     try:
-        return action()
+        status = action()
+        sys.stdout.flush()  # a reader that left is noticed here, not at the very end
+        return status
     except InputError as error:
         if debug:
             raise

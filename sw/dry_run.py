@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich import box
 from rich.table import Table
+from torch import nn
 
 from sw.config import RunConfig
 from sw.ir.formats import FixedFormat
@@ -21,6 +22,8 @@ from sw.ir.parse import parse
 from sw.ir.realize import realize
 from sw.model.data import load_splits
 from sw.model.evaluate import predict
+from sw.model.export import JSON, load_graph
+from sw.model.integer.interpret import IntegerModel
 from sw.model.original import load_original
 from sw.model.runtime import peak_memory_gib
 from sw.run_dir import RunDir, read_json, write_json, write_text
@@ -157,27 +160,30 @@ def _measured(
             tested = _test_seconds(alone)
             yield "test", tested, tested * TESTS * images[1] / batch
     exported = _seconds(stage("export"), alone)
-    yield "export", exported, exported * config.export.images / alone.config.export.images
+    tested = _integer_test_seconds(alone) if config.export.accuracy else 0.0
+    projected = exported * config.export.images / alone.config.export.images + tested * images[1] / batch
+    yield "export", exported + tested, projected
     yield from _of_few_sites(small, config, stage, sites)
 
 
 def _of_few_sites(
     small: _Small, config: RunConfig, stage: StageOf, sites: list[str]
 ) -> Iterator[tuple[str, float, float]]:
-    kept = {"keep_layernorm": tuple(sites[FEW:])}
+    kept = {"keep_layernorm": (*config.model.keep_layernorm, *sites[FEW:])}
+    few = min(FEW, len(sites))
     begun, run = (small.with_("few", model=kept, evolve={"generations": n}) for n in (0, STEPS))
     for name in ("train", "capture"):
         _seconds(stage(name), run)
     fixed = _seconds(stage("evolve"), begun)
     total = _seconds(stage("evolve"), run)
-    one = (fixed + max(total - fixed, 0.0) / STEPS * config.evolve.generations) / FEW
+    one = (fixed + max(total - fixed, 0.0) / STEPS * config.evolve.generations) / few
     workers = config.evolve.jobs or os.cpu_count() or 1
     yield "evolve", fixed + total, one * len(sites) * config.evolve.seeds / workers
     for name in ("align", "quantize"):
         _seconds(stage(name), run)
     for name in ("hdl", "verify", "synth"):
         seconds = _seconds(stage(name), run)
-        yield name, seconds, seconds * len(sites) / FEW
+        yield name, seconds, seconds * len(sites) / few
     seconds = _seconds(stage("rivals"), run)
     yield "rivals", seconds, seconds
 
@@ -191,8 +197,19 @@ def _seconds(stage: Stage, run: RunDir) -> float:
 
 
 def _test_seconds(run: RunDir) -> float:
-    model = load_original(run)
-    images = load_splits(run.config.data, model).calibration
+    """Of looking at a batch."""
+    return _predicting_seconds(run, load_original(run))
+
+
+def _integer_test_seconds(run: RunDir) -> float:
+    """Of looking at a batch in integers alone; 0 where the model has no such form."""
+    if read_json(run.export / JSON)["kind"] != "integer":
+        return 0.0
+    return _predicting_seconds(run, IntegerModel(load_graph(run)))
+
+
+def _predicting_seconds(run: RunDir, model: nn.Module) -> float:
+    images = load_splits(run.config.data, load_original(run)).calibration
     start = time.monotonic()
     with contextlib.redirect_stderr(io.StringIO()):
         predict(model, images)

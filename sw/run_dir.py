@@ -210,8 +210,20 @@ def unit_name(site: str) -> str:
 
 
 def process_rank() -> tuple[int, int]:
-    """(which of the processes that work on one stage this is, how many there are), as torchrun says."""
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    """(which of the processes that work on one stage this is, how many there are), as torchrun says.
+
+    Raises:
+        InputError: The environment's ``RANK`` or ``WORLD_SIZE`` is no number.
+    """
+    number = _environment_number("WORLD_SIZE", 1)
+    return (_environment_number("RANK", 0) if number > 1 else 0), number
+
+
+def _environment_number(name: str, default: int) -> int:
+    text = os.environ.get(name) or str(default)
+    if not text.isdecimal():
+        raise InputError(f"environment variable '{name}' must be a number, not {text!r}")
+    return int(text)
 
 
 @contextlib.contextmanager
@@ -251,7 +263,7 @@ def keep_only(folder: Path, wanted: Iterable[Path]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with atomic(path) as scratch:
-        scratch.write_text(text)
+        scratch.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, body: Any) -> None:
@@ -274,7 +286,7 @@ def read_json(path: Path) -> Any:
         InputError: The file is missing or broken.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror}") from error
     except ValueError as error:

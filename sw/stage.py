@@ -40,6 +40,8 @@ class Stage:
     """Files that it leaves; they may depend on the inputs."""
     body: Callable[[RunDir], None]
     """The work; writes every output atomically."""
+    code: tuple[str, ...] = ()
+    """Packages beside its own and ``sw.ir`` whose code its result depends on."""
     parallel: bool = False
     """Whether several processes of torchrun may do it together."""
 
@@ -94,7 +96,7 @@ class Stage:
         top, *rest = self.body.__module__.split(".")
         package = f"{top}.{rest[0]}" if top == "sw" else top
         return {
-            "code": code_digest(package, "sw.ir"),
+            "code": code_digest(package, "sw.ir", *self.code),
             "config": digest(run.config, "seed", *self.sections),
             "inputs": {_name(p, run): file_digest(p) for p in self.inputs(run)},
         }

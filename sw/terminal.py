@@ -24,9 +24,16 @@ class Step(Protocol):
     def __call__(self, note: str = "", count: int = 1) -> None: ...
 
 
+class _Console(Console):
+    """rich's, but a reader that left is for whoever called to deal with, not the end of the process."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def table_console() -> Console:
     """Where tables go: stdout, as wide as the terminal, or 120 columns where there is none."""
-    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    return _Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
 @contextlib.contextmanager

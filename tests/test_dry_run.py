@@ -1,8 +1,12 @@
 """What a run would take: every stage in little, nothing left behind."""
 
+import itertools
+
 import pytest
 
+import sw.dry_run
 from sw.cli import main
+from sw.config import from_dict
 from sw.dry_run import NAMES
 
 SMALL = """
@@ -64,3 +68,27 @@ def test_wrong_numbers_of_images(tmp_path, capsys, words, message):
     (tmp_path / "mine.toml").write_text(SMALL)
     assert main(["run", "mine.toml", *words]) == 2
     assert capsys.readouterr().err == f"normforge: {message}\n"
+
+
+class Recorded:
+    """In place of a stage: takes a second a call and notes with which configuration it was done."""
+
+    def __init__(self, name, runs):
+        self.name, self.runs = name, runs
+
+    def run(self, run, *, force):
+        self.runs.append((self.name, run.config))
+
+
+@pytest.mark.parametrize(("sites", "divisor"), [(["a", "b", "c", "d"], 2), (["a"], 1)])
+def test_few_sites_stand_for_all_and_kept_norms_stay_kept(tmp_path, monkeypatch, sites, divisor):
+    clock = itertools.count()
+    monkeypatch.setattr(sw.dry_run.time, "monotonic", lambda: float(next(clock)))
+    config = from_dict({"model": {"name": "none", "keep_layernorm": ["blocks.*"]}, "evolve": {"jobs": 1}})
+    runs = []
+    found = sw.dry_run._of_few_sites(
+        sw.dry_run._Small.of(config, tmp_path), config, lambda name: Recorded(name, runs), sites
+    )
+    projected = {name: hours for name, _, hours in found}
+    assert {run.model.keep_layernorm for _, run in runs} == {("blocks.*", *sites[2:])}
+    assert projected["hdl"] == len(sites) / divisor

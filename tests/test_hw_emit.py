@@ -190,6 +190,7 @@ def test_the_stage_emits_every_site_and_the_operator_pipeline_beside_it(run: Run
         assert beside["realization"] == "operator"
         off = np.abs(np.load(run.hdl / "operator" / beside["table"]).astype(int) - table)
         assert off.max() <= beside["max_ulp"] + unit["max_ulp"]
+        assert read_json(run.hdl / f"{unit['name']}.json")["site"] == unit["site"], "found by that in the run"
     assert {p.name for p in run.hdl.glob("*.v")} == {"blocks_0_norm1.v", "norm.v", "top.v"}
 
 
@@ -231,6 +232,23 @@ def test_units_of_sites_that_are_gone_are_removed(run: RunDir) -> None:
     for folder, tops in ((run.hdl, {"top"}), (run.operators, set())):
         assert {p.stem for p in folder.glob("*.v")} == {"blocks_0_norm1"} | tops
     assert run.manifest.exists()
+
+
+def test_proofs_of_units_that_are_still_there_stay(run: RunDir) -> None:
+    STAGE.run(run)
+    for name in ("norm", "gone"):
+        write_json(run.hdl / f"{name}.proofs.json", {})
+    assert STAGE.run(run, force=True)
+    assert {p.name for p in run.hdl.glob("*.proofs.json")} == {"norm.proofs.json"}
+
+
+@pytest.mark.parametrize("damage", ["{}", "[]", '{"units": [{}]}', '{"units": 3}', "torn"])
+def test_a_damaged_manifest_is_written_again(run: RunDir, damage: str) -> None:
+    STAGE.run(run)
+    whole = run.manifest.read_bytes()
+    run.manifest.write_text(damage)
+    assert STAGE.run(run)
+    assert run.manifest.read_bytes() == whole
 
 
 def test_the_stage_is_skipped_until_something_changed(run: RunDir) -> None:

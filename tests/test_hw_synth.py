@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from hw.measure import resources
+from hw.synth import STAGE
 from sw import cli
-from sw.run_dir import read_json
+from sw.config import ModelConfig, RunConfig
+from sw.run_dir import RunDir, read_json, write_json
 
 
 @pytest.fixture
@@ -44,6 +46,18 @@ def test_options_that_would_do_nothing_are_refused(
     assert cli.main(["synth", str(unit), *options]) == 2
     assert capsys.readouterr().err.startswith(f"normforge: {message}")
     assert not unit.with_suffix(".synth.json").exists()
+
+
+def test_the_stage_asks_only_for_operator_pipelines_that_there_are(tmp_path: Path) -> None:
+    config = RunConfig(model=ModelConfig(name="none"), name="r", runs_dir=str(tmp_path))
+    run = RunDir.create(config)
+    units = [
+        {"verilog": f"{name}.v", "operator": operator} for name, operator in (("a", None), ("b", {"x": 1}))
+    ]
+    write_json(run.manifest, {"units": units})
+    for path in (run.hdl / "a.v", run.hdl / "b.v"):
+        path.touch()
+    assert STAGE.missing(run) == [run.operators / "b.v"]
 
 
 def test_what_describes_no_unit_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

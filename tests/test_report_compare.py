@@ -102,6 +102,15 @@ def test_a_folder_without_a_report_is_named(runs, tmp_path, capsys):
     assert len(error.splitlines()) == 1
 
 
+@pytest.mark.parametrize("body", [{}, [], {"versions": {}}])
+def test_a_summary_that_is_none_is_named(runs, capsys, body):
+    write_json(runs[1] / "report" / "summary.json", body)
+    assert main(["compare", *map(str, runs)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    key = "accuracy" if body else "versions"
+    assert line.endswith(f"summary.json' must be the summary of a run, with the key '{key}'")
+
+
 def test_a_broken_configuration_is_named(runs, capsys):
     (runs[1] / "config.toml").write_text("= 3")
     assert main(["compare", *map(str, runs)]) == 2

@@ -5,9 +5,10 @@ import pytest
 from rich.console import Console
 
 from sw.config import from_dict
+from sw.report.provenance import ACCURACY_STAGES
 from sw.report.summary import _accuracy, _further_seeds, _measured
 from sw.report.tables import show
-from sw.run_dir import RunDir, write_json
+from sw.run_dir import RunDir, file_digest, write_json
 
 SITE = {
     "site": "norm",
@@ -45,7 +46,7 @@ SUMMARY = {
     "site_costs": COSTS,
     "comparison": COMPARISON,
 }
-SYNTH = {"units": {}, "total": {}}
+SYNTH = {"units": {}, "total": {"xc7": {"lut_per_lane": 0.0, "ff": 0}}}
 
 
 def shown(summary):
@@ -93,7 +94,19 @@ def seeded(seed, share, *, runs_dir="runs", name="mine", epochs=3):
     for which in ("original", "swapped", "rescaled", "refitted", "corrected", "realigned", "quantized"):
         write_json(run.accuracy(which), {"accuracy": share, "images": 100, "seed": seed})
     run.keep_config()
+    stamp(run)
     return run
+
+
+def stamp(run, code="c"):
+    """As the stages leave their stamps; the files are whatever is there now."""
+    for stage in ACCURACY_STAGES:
+        inputs = {"accuracy/quantized.json": file_digest(run.accuracy("quantized"))}
+        files = [path for path in (run.accuracy("integer"),) if stage == "export" and path.exists()]
+        outputs = {str(path.relative_to(run.root)): file_digest(path) for path in files}
+        write_json(
+            run.root / "stages" / f"{stage}.json", {"code": code, "inputs": inputs, "outputs": outputs}
+        )
 
 
 def test_accuracy_is_over_the_seeds_of_the_same_configuration_only():
@@ -113,13 +126,28 @@ def test_integers_alone_count_where_they_were_measured():
     run = seeded(0, 0.90)
     assert "integer" not in _measured(run)
     write_json(run.accuracy("integer"), {"accuracy": 0.8, "images": 100, "seed": 0})
+    assert "integer" not in _measured(run), "a file that no stage left"
+    stamp(run)
     below = {"runs_dir": str(run.seeds)}
     seeded(1, 0.92, name="seed1", **below)
     other = seeded(2, 0.94, name="seed2", **below)
     write_json(other.accuracy("integer"), {"accuracy": 0.7, "images": 100, "seed": 2})
+    stamp(other)
     assert _measured(run)[-1] == "integer"
     assert _accuracy(run, "integer")["values"] == [0.8, 0.7]
     assert _accuracy(run, "quantized")["values"] == [0.90, 0.92, 0.94]
+    write_json(run.accuracy("quantized"), {"accuracy": 0.1, "images": 100, "seed": 0})
+    assert "integer" not in _measured(run), "the quantized model is another one now"
+
+
+def test_seeds_of_other_code_or_half_made_ones_do_not_count():
+    run = seeded(0, 0.90)
+    seeds = [seeded(n, 0.92, runs_dir=str(run.seeds), name=f"seed{n}") for n in (1, 2, 3, 4, 5)]
+    stamp(seeds[0], code="other")
+    (seeds[1].root / "stages" / "align.json").unlink()
+    write_json(seeds[2].accuracy("quantized"), {"accuracy": 0.5, "images": 100, "seed": 3})
+    (seeds[3].root / "config.toml").write_text("[align]\nold_key = 3")
+    assert [seed.config.seed for seed in _further_seeds(run)] == [5]
 
 
 def test_a_seed_does_not_count_twice():

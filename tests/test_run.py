@@ -190,4 +190,7 @@ def test_report_counts_the_bytes_and_cycles_of_the_networks_norms(run):
     assert summary["cycles"]["tokens"] == tokens
     own = summary["cycles"]["units"]["evolved"]
     assert own["image"] == own["first"] + tokens * channels
+    small = summary["cycles"]["units"]["LayerNorm, small"]
+    assert small["row"] == small["first"] + channels, "no row goes in while one leaves"
+    assert small["image"] == tokens * small["row"]
     assert summary["cycles"]["hg_pipe"]["block_with_norm"] == 56_449

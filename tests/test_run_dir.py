@@ -10,7 +10,17 @@ import pytest
 
 from sw.config import from_dict
 from sw.ir.errors import InputError
-from sw.run_dir import RunDir, atomic, make_folder, read_json, unit_name, write_json, write_npz
+from sw.run_dir import (
+    RunDir,
+    atomic,
+    make_folder,
+    process_rank,
+    read_json,
+    unit_name,
+    write_json,
+    write_npz,
+    write_text,
+)
 
 ROOT = Path(__file__).parents[1]
 CONFIG = from_dict({"name": "mine", "model": {"name": "vit"}})
@@ -118,3 +128,34 @@ def test_a_run_is_worked_on_by_one_process_at_a_time():
     half.write_text("{")
     with run.locked():  # the lock went with the process
         assert not half.exists()
+
+
+def test_one_process_writes_whatever_its_rank(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")  # left by something else: there is no WORLD_SIZE
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    write_text(tmp_path / "file", "whole")
+    assert (tmp_path / "file").read_text() == "whole"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    write_text(tmp_path / "second", "whole")
+    assert not (tmp_path / "second").exists(), "the first of two leaves it"
+
+
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE"])
+def test_an_environment_that_holds_no_number_is_named(monkeypatch, name):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv(name, "")
+    assert process_rank() in ((0, 2), (0, 1))
+    monkeypatch.setenv(name, "-1")
+    with pytest.raises(InputError, match=f"^environment variable '{name}' must be a number, not '-1'$"):
+        process_rank()
+
+
+def test_files_are_utf_8_whatever_the_locale(tmp_path):
+    """The report holds arrows and thin spaces."""
+    script = (
+        "from pathlib import Path; from sw.run_dir import read_json, write_json, write_text; "
+        "write_text(Path('t'), '\\u2192'); write_json(Path('j'), {'a': '\\u00e9'}); read_json(Path('j'))"
+    )
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, **plain})
+    assert Path("t").read_bytes() == "\u2192".encode()

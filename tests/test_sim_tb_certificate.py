@@ -236,6 +236,11 @@ class TestSimulated:
             ({"stall_beats": -1}, r"'stall_beats' of certificate '.*' must not be -1"),
             ({"name": "../unit"}, r"'name' of certificate '.*' must not be '../unit'"),
             ({"proofs": [1]}, r"'proofs' of certificate '.*' must not be \[1\]"),
+            (
+                {"proofs": [{"property": [], "outcome": "proven"}]},
+                r"'proofs' of certificate '.*' must not be \[.*\]",
+            ),
+            ({"seed": -1}, r"'seed' of certificate '.*' must not be -1"),
             ({"reachable": {"file": 1}}, r"'reachable' of certificate '.*' must not be \{'file': 1\}"),
             ({"verilog": "no.v"}, r"unit 'unit' needs '.*no\.v', which is missing"),
             ({"program": "no.json"}, r"certificate '.*' needs '.*no\.json', which is missing"),
@@ -291,6 +296,12 @@ def test_proofs_count_for_exactly_the_unit_that_was_proved(tmp_path):
         {"property": name, "outcome": "proven", "tools": "Yosys 1, z3 2"} for name in outcomes
     ]
     assert read_results(unit | {"latency_cycles": 9}, tmp_path) == []
+    left = read_json(tmp_path / "unit.proofs.json")
+    for damage in ({"tools": None}, {"outcomes": [1]}, {"outcomes": {"table": 1}}):
+        write_json(tmp_path / "unit.proofs.json", left | damage)
+        with pytest.raises(InputError, match=r"proofs\.json' must hold 'outcomes' and 'tools', in words$"):
+            read_results(unit, tmp_path)
+    write_json(tmp_path / "unit.proofs.json", left)
     with (tmp_path / "unit.v").open("a") as source:
         source.write("// another\n")
     assert read_results(unit, tmp_path) == []

@@ -103,6 +103,12 @@ def test_cocotb_results_are_read(tmp_path):
     ]
 
 
+def test_a_test_that_was_skipped_did_not_pass(tmp_path):
+    path = tmp_path / "results.xml"
+    path.write_text('<testsuite><testcase name="random_stalls"><skipped/></testcase></testsuite>')
+    assert read_cocotb_results(path) == [Check("random_stalls", "failed", "skipped, no reason given")]
+
+
 def test_missing_or_torn_cocotb_results_are_none(tmp_path):
     assert read_cocotb_results(tmp_path / "results.xml") == []
     (tmp_path / "results.xml").write_text("<testsuites><tests")

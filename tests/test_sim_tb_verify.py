@@ -374,7 +374,49 @@ def test_missing_cocotb_is_one_line_and_status_2(tmp_path, monkeypatch, capsys):
     assert line == "normforge: cocotb must be 2.0 or later, not missing; pip install '.[sim]' in the clone"
 
 
-def test_results_lie_in_the_run_or_beside_the_unit(tmp_path):
+def test_results_lie_beside_the_file_and_leave_a_runs_own_alone(tmp_path):
     run = make_run(tmp_path)
-    assert results_folder(run.manifest) == run.sim
+    assert results_folder(run.manifest) == run.hdl / "sim"
     assert results_folder(make_unit(tmp_path / "out", "unit")) == tmp_path / "out" / "sim"
+
+
+def test_a_unit_of_a_run_is_known_by_its_own_json(tmp_path):
+    run = make_run(tmp_path)
+    path = run.hdl / "blocks_0_norm1.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"site": SITE}))
+    (alone,), (listed,) = read_requests(path), read_requests(run.manifest)
+    assert (alone.unit, alone.program_path, alone.replay_path) == (
+        listed.unit,
+        run.program(SITE),
+        run.replay,
+    )
+
+
+def test_a_manifest_is_known_by_what_it_holds(tmp_path):
+    run = make_run(tmp_path)
+    copy = run.manifest.rename(run.hdl / "mine.json")
+    assert [request.site for request in read_requests(copy)] == [SITE]
+    unit = make_unit(tmp_path / "out", "manifest")
+    assert [request.site for request in read_requests(unit)] == ["manifest"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe", r"^program '.*norm1\.json' must be JSON, not bytes that are no text$"),
+        (b"{}", r"^'.*norm1\.json': program must be JSON as docs/ir\.md describes"),
+    ],
+)
+def test_a_program_that_is_none_is_named(tmp_path, content, message):
+    run = make_run(tmp_path)
+    run.program(SITE).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_requests(run.manifest)
+
+
+@pytest.mark.parametrize(
+    ("option", "least"), [("--rows", 1), ("--seed", 0), ("--stall-beats", 0), ("--jobs", 0)]
+)
+def test_numbers_that_are_too_small_are_one_line(tmp_path, capsys, option, least):
+    assert main([str(make_unit(tmp_path, "unit")), f"{option}={least - 1}"]) == 2
+    assert capsys.readouterr().err == f"normforge: {option} must be at least {least}, not {least - 1}\n"

@@ -68,6 +68,15 @@ def test_changed_code_makes_a_stage_run_again(monkeypatch):
     assert stage.run(run)
 
 
+def test_the_code_of_other_packages_counts_where_a_stage_runs_it(monkeypatch):
+    asked = []
+    monkeypatch.setattr(sw.stage, "code_digest", lambda *packages: asked.append(packages) or "d")
+    stage, run = dataclasses.replace(copying_stage(), code=("sw.model",)), make()
+    write_text(run.root / "in", "a")
+    stage.run(run)
+    assert asked[0][1:] == ("sw.ir", "sw.model")
+
+
 def test_the_digest_of_code_is_of_its_source(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "some_package").mkdir()

@@ -1,3 +1,8 @@
+import contextlib
+import os
+
+import pytest
+
 import sw.terminal
 from sw.terminal import PLAIN_WIDTH, progress, table_console
 
@@ -27,10 +32,23 @@ def test_time_left_counts_what_this_process_did(capsys, monkeypatch):
 
 def test_only_the_first_process_shows_progress(capsys, monkeypatch):
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(sw.terminal, "PLAIN_LINE_EVERY_S", -1.0)
     with progress("align", 3) as step:
         step()
     assert capsys.readouterr().err == ""
+
+
+def test_a_reader_of_a_table_that_leaves_is_the_callers_to_deal_with():
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as gone:
+        console = table_console()
+        console.file = gone
+        with pytest.raises(BrokenPipeError):
+            console.print("a table")
+        with contextlib.suppress(BrokenPipeError):  # what is still in the buffer
+            gone.close()
 
 
 def test_tables_away_from_a_terminal_are_wide():

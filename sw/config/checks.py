@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from typing import TYPE_CHECKING
 
 from sw.config.regimes import REGIMES
@@ -103,8 +105,8 @@ def check(config: RunConfig) -> None:
     for key in RATES:
         section, name = key.split(".")
         value = getattr(getattr(config, section), name)
-        if not value > 0:
-            raise InputError(f"configuration key '{key}' must be above 0, not {value!r}")
+        if not 0 < value < math.inf:
+            raise InputError(f"configuration key '{key}' must be above 0 and finite, not {value!r}")
     if config.seed < 0:
         raise InputError(f"configuration key 'seed' must not be negative, not {config.seed}")
     if not config.synth.families:
@@ -116,5 +118,17 @@ def check(config: RunConfig) -> None:
             raise InputError(
                 f"configuration key 'synth.families' must hold only {', '.join(FAMILIES)}, not {family!r}"
             )
-    if not config.name or config.name in (".", "..") or "/" in config.name:
+    _check_names(config)
+
+
+def _check_names(config: RunConfig) -> None:
+    """What names files, and what a model is built with."""
+    if "\0" in config.runs_dir:
+        raise InputError(f"configuration key 'runs_dir' must be a path, not {config.runs_dir!r}")
+    try:
+        json.dumps(config.model.kwargs)
+    except TypeError as error:
+        what = f"numbers, texts, lists and tables, not {config.model.kwargs!r}"
+        raise InputError(f"configuration key 'model.kwargs' must hold {what}") from error
+    if not config.name or config.name in (".", "..") or {"/", "\0"} & set(config.name):
         raise InputError(f"configuration key 'name' must be a plain folder name, not {config.name!r}")

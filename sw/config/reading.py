@@ -30,7 +30,7 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
     """
     path = Path(path)
     try:
-        body = tomllib.loads(path.read_text())
+        body = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"configuration '{path}' cannot be read: {error.strerror}") from error
     except ValueError as error:  # not UTF-8, not TOML, or a number of thousands of digits

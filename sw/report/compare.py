@@ -20,6 +20,8 @@ from sw.terminal import table_console
 
 NAMES = ("A", "B")
 """What tables call the two runs."""
+SUMMARY_KEYS = ("versions", "accuracy", "total", "sites")
+"""What is read of a run's ``summary.json``."""
 UNNAMED = ("name", "runs_dir")
 """Keys of a configuration that say nothing about a run."""
 
@@ -76,14 +78,17 @@ def _summary(run: Path) -> dict[str, Any]:
     path = run / "report" / "summary.json"
     if not path.exists():
         raise InputError(f"run '{run}' must have a report to be compared; 'normforge run' makes it")
-    body: dict[str, Any] = read_json(path)
-    return body
+    body = read_json(path)
+    missing = [key for key in SUMMARY_KEYS if not isinstance(body, dict) or key not in body]
+    if missing:
+        raise InputError(f"'{path}' must be the summary of a run, with the key '{missing[0]}'")
+    return dict(body)
 
 
 def _config(run: Path) -> dict[str, Any]:
     path = run / "config.toml"
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"'{path}' must be the configuration of a run: {error}") from error
 

@@ -131,11 +131,12 @@ def cycles(found: Sequence[Site], body: Mapping[str, Any]) -> dict[str, Any]:
         first result, from row to row, and for all rows of an image.
     """
     tokens = next(site.tokens for site in found if site.name == body["site"])
+    beats = -(-body["channels"] // body["lanes"])
     units = {
         name: {
             "first": unit["latency_cycles"],
             "row": unit["row_cycles"],
-            "image": unit["latency_cycles"] + tokens * unit["row_cycles"],
+            "image": (tokens - 1) * unit["row_cycles"] + unit["latency_cycles"] + beats,
         }
         for name, unit in body["units"].items()
     }

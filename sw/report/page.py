@@ -12,11 +12,16 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from hw.synth import HARD_BLOCK_FAMILY, OPERATOR_FAMILY
 from sw.report import figures
 from sw.run_dir import RunDir
 
 THIN_SPACE = "\u202f"
 """Between thousands; no line breaks at it."""
+
+
+MEASURED_ON = {"hard_block_family": HARD_BLOCK_FAMILY, "operator_family": OPERATOR_FAMILY}
+"""The families of what is measured on one alone."""
 
 
 def _grouped(value: float, decimals: int) -> str:
@@ -68,7 +73,7 @@ def render(run: RunDir, summary: Mapping[str, Any], names: Mapping[str, str]) ->
         "moved": figures.moved(summary["traffic"]),
         "sites": {name: figures.site(run, name, entry) for name, entry in functions.items()},
     }
-    return page("run.html", summary, pictures=pictures, names=names, family=family)
+    return page("run.html", summary, pictures=pictures, names=names, family=family, **MEASURED_ON)
 
 
 def page(template: str, summary: Mapping[str, Any], **more: Any) -> str:

@@ -6,7 +6,6 @@ import dataclasses
 import platform
 import statistics
 import subprocess
-import tomllib
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -15,15 +14,18 @@ from typing import Any
 from gp.pictures import draw_sites
 from hw.rivals import EVOLVED
 from sw.arrays import opened_npz
-from sw.config import RunConfig, digest, from_dict
+from sw.config import RunConfig, digest, load
+from sw.ir.errors import InputError
 from sw.ir.formats import IntArray
 from sw.report.norms import comparison, cycles, traffic
 from sw.report.norms import sites as norm_sites
 from sw.report.page import render
+from sw.report.provenance import is_current, is_like
 from sw.report.tables import ACCURACIES, OPTIONAL, show
 from sw.report.traffic import ROW_BUFFER, TWO_PASSES, UNFUSED
 from sw.run_dir import RunDir, file_digest, read_json, write_json, write_npz, write_text
 from sw.stage import Stage
+from sw.stages import LAST_ACCURACY_STAGE
 from sw.terminal import table_console
 
 FILES = ("summary.json", "predictions.npz", "index.html", "figures/sites.png")
@@ -135,7 +137,9 @@ def predictions(run: RunDir) -> dict[str, IntArray]:
 
 
 def _measured(run: RunDir) -> list[str]:
-    return [which for which in ACCURACIES if which != OPTIONAL or run.accuracy(which).exists()]
+    """At which points; in integers alone only if that was measured on the quantized model as it is now."""
+    current = is_current(run, LAST_ACCURACY_STAGE, run.accuracy(OPTIONAL))
+    return [which for which in ACCURACIES if which != OPTIONAL or current]
 
 
 def _accuracy(run: RunDir, which: str) -> dict[str, Any]:
@@ -160,13 +164,16 @@ def _further_seeds(run: RunDir) -> list[RunDir]:
     """Finished runs below this one that differ from it in nothing but their seed."""
     found = []
     for path in sorted(run.seeds.glob("*/config.toml")):
-        config = from_dict(tomllib.loads(path.read_text()))
+        try:
+            config = load(path)
+        except InputError:  # of another version, or damaged: 'normforge run --seeds' makes it again
+            continue
         same = dataclasses.replace(
             config, seed=run.config.seed, name=run.config.name, runs_dir=run.config.runs_dir
         )
         seed = RunDir(path.parent, config)
         done = all(seed.accuracy(which).exists() for which in _measured(seed))
-        if same == run.config and config.seed != run.config.seed and done:
+        if same == run.config and config.seed != run.config.seed and done and is_like(seed, run):
             found.append(seed)
     return found
 
@@ -214,6 +221,7 @@ STAGE = Stage(
     sections=tuple(field.name for field in dataclasses.fields(RunConfig)),
     inputs=_inputs,
     outputs=lambda run: [run.report / name for name in FILES],
+    code=("gp", "hw"),
     body=_report,
 )
 
