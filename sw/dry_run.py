@@ -17,6 +17,7 @@ from rich.table import Table
 from torch import nn
 
 from sw.config import RunConfig
+from sw.config.checks import RANGES
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
 from sw.ir.realize import realize
@@ -33,6 +34,7 @@ from sw.terminal import progress, table_console
 IMAGENET = (1_281_167, 50_000)
 """Training and test images, where nobody says how many there are."""
 LARGEST_BATCH = 32
+LEAST_CALIBRATION = int(RANGES["data.calibration_images"][0])
 STEPS = 2
 FEW = 2
 """Sites that go through the search and through hardware; the rest is projected from them."""
@@ -109,7 +111,7 @@ class _Small:
             data=change(
                 config.data,
                 dataset="noise",
-                calibration_images=batch,
+                calibration_images=max(batch, LEAST_CALIBRATION),
                 batch_size=batch,
                 augment="",
                 erase=0.0,

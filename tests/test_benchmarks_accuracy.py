@@ -119,6 +119,24 @@ def test_claims_fail_where_they_should(changes, failing):
     assert any(failing in claim and holds is False for claim, holds in found.items())
 
 
+def test_what_lies_within_its_error_is_neither_better_nor_worse():
+    results = made(dyt=0.95)
+    for regime in ("D", "D+"):
+        arms = [Arm(benchmark="glyphs", seed=s, functions=PUBLISHED_DYT, regime=regime) for s in (0, 1)]
+        results.arms[arms[0]]["epochs"][-1] -= 0.02
+        results.arms[arms[1]]["epochs"][-1] += 0.01
+    assert [holds for claim, holds in verdicts(results).items() if "better" in claim] == [None, None]
+
+
+def test_of_one_seed_nothing_is_judged_that_needs_an_error():
+    results = made()
+    one = dataclasses.replace(results, plan=dataclasses.replace(results.plan, seeds=1))
+    found = verdicts(one)
+    assert all(holds is None for claim, holds in found.items() if "better" in claim or "worse" in claim)
+    assert all(holds is None for claim, holds in found.items() if "within" in claim)
+    assert "+2.00 points" in document(one)
+
+
 def test_a_swap_that_loses_little_is_not_judged():
     assert recovered(made(swap=0.93), "glyphs", OURS, "readers") is None
     assert None in verdicts(made(swap=0.93)).values()
@@ -174,6 +192,10 @@ def test_a_tiny_benchmark_runs_and_is_not_measured_twice(tmp_path, monkeypatch, 
     assert main(options) == 0
     elsewhere = [*TINY, "--out", str(tmp_path), "--cache", str(tmp_path / "other")]
     assert main(elsewhere) == 0, "all of it is in accuracy.json"
+    others = [{"benchmark": "glyphs", "key": "k", "seed": 0}]
+    write_json(tmp_path / "accuracy.json", body | {"runs": body["runs"] + others})
+    assert main(elsewhere) == 0
+    assert read_json(tmp_path / "accuracy.json")["runs"][1:] == others, "measured by another call"
     del body["arms"][2]
     write_json(tmp_path / "accuracy.json", body)
     with pytest.raises(AssertionError):
@@ -224,3 +246,8 @@ def test_variants_differ_from_the_configuration_and_are_shown_beside_layernorm()
     assert "| rate 2e-4 | lr 0.0002 | 80.00 | 85.00 | 88.00 | 90.00 | -2.00 |" in text
     assert "| D+ | as configured | 80.00 | 85.00 | 90.00 | 90.00 | +0.00 |" in text
     assert text.count("\n| ") == 2 + len(variants.VARIANTS)
+
+
+def test_variants_of_a_bad_plan_are_one_line(capsys):
+    assert variants.main(["--jobs", "0"]) == 2
+    assert capsys.readouterr().err == "variants: jobs must be at least 1 and seeds 0, not 0 and 0\n"

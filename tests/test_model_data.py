@@ -1,3 +1,5 @@
+import struct
+
 import numpy as np
 import pytest
 import timm
@@ -233,6 +235,39 @@ def test_differing_classes_wrong(vit, folder):
     config = DataConfig(dataset="imagefolder", root=str(folder), calibration_images=4)
     with pytest.raises(InputError, match=r"must have the same classes, and 'bee' is in one only$"):
         load_splits(config, vit)
+
+
+def test_images_to_train_and_to_test_on_are_not_the_same(vit, folder):
+    config = DataConfig(dataset="imagefolder", root=str(folder), train_split="val", test_split="val")
+    with pytest.raises(
+        InputError, match=r"^data.train_split must not be data.test_split, and both are 'val'$"
+    ):
+        load_splits(config, vit)
+
+
+@pytest.mark.parametrize(
+    ("key", "splits", "kind"),
+    [("train_split", ("trainval", "val"), "training"), ("test_split", ("train", "training"), "test")],
+)
+def test_a_split_that_timm_takes_for_the_other_one_wrong(vit, tmp_path, key, splits, kind):
+    write_mnist(tmp_path)
+    train, test = splits
+    config = DataConfig(dataset="torch/mnist", root=str(tmp_path), train_split=train, test_split=test)
+    name = dict(zip(("train_split", "test_split"), splits, strict=True))[key]
+    with pytest.raises(
+        InputError, match=rf"^data\.{key} of 'torch/mnist' must name its {kind} part, not '{name}'$"
+    ):
+        load_splits(config, vit)
+
+
+def write_mnist(folder):
+    """Two images and labels a part, in MNIST's own files."""
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        images = struct.pack(">4i", 0x803, 2, 28, 28) + bytes(2 * 28 * 28)
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(images)
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 0x801, 2) + bytes([0, 1]))
 
 
 def test_unknown_data_set_wrong(vit):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from timm.layers import StdConv2d
 from torch import nn
 from torch.nn import functional
 
@@ -31,7 +32,18 @@ def run(model):
 
 
 def test_layers_that_are_called_and_layers_that_are_not():
-    assert quantizable_layers(Mixed(), run) == (["conv", "called"], ["read", "spare"])
+    reason = "is not called as a layer"
+    assert quantizable_layers(Mixed(), run) == (["conv", "called"], {"read": reason, "spare": reason})
+
+
+def test_layers_that_compute_in_ways_of_their_own_stay(capsys):
+    model = Mixed().eval()
+    model.conv = StdConv2d(2, 4, 3, stride=2, padding=1)
+    model.called = nn.Sequential(nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 4, 1, padding_mode="reflect"))
+    names, reasons = quantizable_layers(model, run)
+    assert names == []
+    assert reasons["conv"] == "is a StdConv2d, which may compute otherwise"
+    assert reasons["called.1"] == "pads with 'reflect'"
 
 
 @pytest.mark.parametrize("bits", [8, 4])

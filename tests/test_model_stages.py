@@ -90,6 +90,26 @@ def test_every_stage_leaves_its_files_and_is_then_up_to_date(digits):
     assert not list(digits.original.parent.glob("*.ckpt"))
 
 
+def test_killed_after_its_last_epoch_a_stage_neither_trains_nor_refits_again(digits, monkeypatch):
+    weights, report = digits.realigned.read_bytes(), align.report_accuracy
+
+    def killed(run, stage, *rest, **more):
+        if stage == "realigned":
+            raise KeyboardInterrupt
+        report(run, stage, *rest, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(align, "report_accuracy", killed)
+        with pytest.raises(KeyboardInterrupt):
+            align.STAGE.run(digits, force=True)
+    digits.realigned.unlink()
+    monkeypatch.setattr(align, "refit", None)
+    monkeypatch.setattr(align.Distillation, "__call__", None)
+    assert align.STAGE.run(digits)
+    assert digits.realigned.read_bytes() == weights
+    assert not list(digits.original.parent.glob("*.ckpt"))
+
+
 def test_captures_hold_pairs_formats_and_plan(digits):
     pairs, body = np.load(digits.captures), read_json(digits.capture_stats)
     assert (body["images"], body["seed"]) == (64, 0)

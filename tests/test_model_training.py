@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from sw.config import ComputeConfig
+from sw.ir.errors import InputError
 from sw.model.data import TensorImages
 from sw.model.recipe import Recipe, parameter_groups, rate_at
 from sw.model.training import Keeping, fit
@@ -37,7 +38,9 @@ def train(model, tmp_path, loss=cross_entropy, key="k", compute=None, **changes)
     seed = changes.pop("seed", 3)
     recipe = Recipe(**{"epochs": 6, "lr": 0.02, "weight_decay": 0.1, **changes})
     options = {"batch_size": 16, "seed": seed, "label": "test", "compute": compute}
-    fit(model, images(), loss, recipe, kept=Keeping(checkpoint=tmp_path / "c.ckpt", key=key), **options)
+    kept = Keeping(checkpoint=tmp_path / "c.ckpt", key=key)
+    fit(model, images(), loss, recipe, kept=kept, **options)
+    kept.discard()
     return [p.detach().clone() for p in model.parameters()]
 
 
@@ -67,6 +70,32 @@ def test_training_learns_repeats_and_cleans_up(tmp_path):
     assert not (tmp_path / "c.ckpt").exists()
     x = images()
     assert (model(x.images).argmax(1) == x.labels).float().mean() > 0.85
+
+
+def test_what_was_trained_is_kept_until_it_is_safe_elsewhere(tmp_path):
+    kept, recipe = Keeping(checkpoint=tmp_path / "c.ckpt", key="k"), Recipe(epochs=2, lr=0.02)
+    options = {"batch_size": 16, "seed": 0, "label": "test", "kept": kept}
+    model, again = net(), net()
+    fit(model, images(), cross_entropy, recipe, **options)
+
+    def never(model, batch, labels):
+        raise KilledError
+
+    fit(again, images(), never, recipe, **options)  # killed before it could save the model: nothing to do
+    assert equal(model.parameters(), again.parameters())
+    kept.discard()
+    with pytest.raises(KilledError):
+        fit(again, images(), never, recipe, **options)
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+    def full(*args):
+        raise RuntimeError("unexpected pos 64 vs 0\nand more")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(InputError, match=r"^'.*c\.ckpt' cannot be written: unexpected pos 64 vs 0$"):
+        train(net(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_killed_training_goes_on_to_the_same_weights(tmp_path):
@@ -156,13 +185,13 @@ def events(content):
         content = content[16 + size :]
 
 
-@pytest.mark.parametrize("spoil", ["key", "bytes"])
+@pytest.mark.parametrize("spoil", ["key", b"half a file", b"garbage not a checkpoint", b"PK\3\4", b""])
 def test_foreign_or_broken_checkpoint_is_not_continued(tmp_path, spoil):
     undisturbed = train(net(), tmp_path)
     with pytest.raises(KilledError):
         train(net(), tmp_path, loss=killed_after(3), key="other" if spoil == "key" else "k", lr=0.5)
-    if spoil == "bytes":
-        (tmp_path / "c.ckpt").write_bytes(b"half a file")
+    if spoil != "key":
+        (tmp_path / "c.ckpt").write_bytes(spoil)
     assert equal(undisturbed, train(net(), tmp_path))
 
 

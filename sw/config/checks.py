@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 RANGES: dict[str, tuple[float, float]] = {
     "data.split_seed": (0, 2**63),
-    "data.calibration_images": (1, 1e9),
+    "data.calibration_images": (5, 1e9),
     "data.batch_size": (1, 1e6),
     "data.workers": (0, 1024),
     "data.erase": (0, 1),

@@ -16,6 +16,9 @@ from sw.config.regimes import REGIMES
 from sw.config.sections import AlignConfig, RunConfig
 from sw.ir.errors import InputError
 
+NEUTRAL = (("data", "workers"), ("verify", "jobs"), ("synth", "jobs"))
+"""Keys on which no result depends."""
+
 
 def load(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
     """Read a run's TOML file.
@@ -65,8 +68,13 @@ def from_dict(body: dict[str, Any]) -> RunConfig:
 
 
 def digest(config: RunConfig, *parts: str) -> str:
-    """sha256 of the whole configuration, or of parts of it: sections, or keys such as ``unit.lanes``."""
+    """sha256 of the whole configuration, or of parts of it: sections, or keys such as ``unit.lanes``.
+
+    What changes nothing but time is left out (``NEUTRAL``).
+    """
     body = config.to_dict()
+    for section, key in NEUTRAL:
+        del body[section][key]
     picked = {part: _part(body, part) for part in parts} if parts else body
     return hashlib.sha256(json.dumps(picked, sort_keys=True).encode()).hexdigest()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,9 +28,9 @@ from sw.stage import Stage
 
 REFITTED = {"affine": "rescaled", "readers": "refitted", "writers": "corrected"}
 """How far a refit goes, and what the accuracy after it is called."""
-ACCURACIES = ("swapped", *REFITTED.values(), "realigned")
+CLOSED_FORM = ("swapped", *REFITTED.values())
 """Right after the swap; with per-channel affines refitted; with their readers, too; with the writers of what
-the norms read, too; after the epochs."""
+the norms read, too."""
 
 KEPT_IMAGES = 512
 """Calibration images on which it is measured what keeping one LayerNorm brings."""
@@ -91,8 +92,10 @@ def _align(run: RunDir) -> None:
     teacher = load_original(run)
     model = swapped(run, drop_path=config.align.drop_path)
     splits = load_splits(config.data, model)
-    start = _closed_form(run, model, teacher, splits)
-    model.load_state_dict(start)
+    kept = keeping(run, "align", _key(run))
+    measured = [run.site_costs, *_reports(run, CLOSED_FORM)]
+    if kept.read() is None or not all(path.exists() for path in measured):
+        model.load_state_dict(_closed_form(run, model, teacher, splits))
     train_only(model, config.align.trained)
     fit(
         model,
@@ -103,10 +106,11 @@ def _align(run: RunDir) -> None:
         seed=config.seed,
         label="align",
         compute=config.compute,
-        kept=keeping(run, "align", _key(run)),
+        kept=kept,
     )
     save_weights(run.realigned, model)
     report_accuracy(run, "realigned", model, splits.test)
+    kept.discard()
 
 
 def _closed_form(run: RunDir, model: nn.Module, teacher: nn.Module, splits: Splits) -> dict[str, Tensor]:
@@ -121,6 +125,11 @@ def _closed_form(run: RunDir, model: nn.Module, teacher: nn.Module, splits: Spli
         report_accuracy(run, name, model, splits.test)
         weights[upto] = _weights(model)
     return weights[run.config.align.refit]
+
+
+def _reports(run: RunDir, stages: Sequence[str]) -> list[Path]:
+    """Accuracies and predictions at some points."""
+    return [path(stage) for path in (run.accuracy, run.predictions) for stage in stages]
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
@@ -140,7 +149,7 @@ STAGE = Stage(
     outputs=lambda run: [
         run.realigned,
         run.site_costs,
-        *(path(s) for path in (run.accuracy, run.predictions) for s in ACCURACIES),
+        *_reports(run, (*CLOSED_FORM, "realigned")),
     ],
     body=_align,
     parallel=True,

@@ -187,9 +187,12 @@ def _timm_dataset(config: DataConfig, model: nn.Module) -> Splits:
     preprocessing.pop("crop_pct", None)
     preprocessing.pop("crop_mode", None)
     learn = _training_transform(config, preprocessing)
+    if config.train_split == config.test_split:
+        raise InputError(f"data.train_split must not be data.test_split, and both are '{config.test_split}'")
     plain = open_split(config, config.train_split)
     augmented = open_split(config, config.train_split)
     test = open_split(config, config.test_split)
+    _check_apart(config, plain, test)
     _check_classes(config, plain, test)
     _check_head(config, model, count_classes(plain))
     plain.transform, augmented.transform, test.transform = judge, learn, judge
@@ -241,6 +244,17 @@ def input_size(model: nn.Module) -> tuple[int, int, int]:
         height, width = built_for
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     return (channels if first is None else first.in_channels), height, width
+
+
+def _check_apart(config: DataConfig, train: Any, test: Any) -> None:
+    """Timm takes every name but a few for the test part of a torchvision data set."""
+    for key, name, part, wanted in (
+        ("train_split", config.train_split, train, True),
+        ("test_split", config.test_split, test, False),
+    ):
+        if getattr(part, "train", wanted) is not wanted:
+            kind = "training" if wanted else "test"
+            raise InputError(f"data.{key} of '{config.dataset}' must name its {kind} part, not '{name}'")
 
 
 def _check_classes(config: DataConfig, train: Any, test: Any) -> None:

@@ -17,8 +17,9 @@ from sw.model.training import bare
 class Distillation:
     """The loss kd T^2 KL(teacher || student) at temperature T plus (1 - kd) cross-entropy with the labels.
 
-    Hinton, Vinyals, Dean: Distilling the Knowledge in a Neural Network (arXiv 1503.02531). With two heads,
-    each learns from its own. ``feature_weight`` adds so many times the mean over blocks of
+    Hinton, Vinyals, Dean: Distilling the Knowledge in a Neural Network (arXiv 1503.02531). A
+    student that returns two heads while it trains learns with both: each from the teacher's same one if that
+    returns them, too, else from its answer. ``feature_weight`` adds so many times the mean over blocks of
     |student - teacher|^2 / var(teacher) at their outputs.
 
     Args:

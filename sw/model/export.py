@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
@@ -26,6 +27,7 @@ from sw.model.messages import first_line
 from sw.model.original import load_original
 from sw.model.quantize import load_quantized
 from sw.model.runtime import device
+from sw.model.weights import disk_trouble
 from sw.run_dir import RunDir, atomic, keep_only, read_json, write_json
 from sw.stage import Stage
 
@@ -42,7 +44,11 @@ def load_graph(run: RunDir) -> Graph:
     body = read_json(path)
     if "graph" not in body:
         raise InputError(f"'{path}' must hold an integer graph, and is of kind '{body['kind']}'")
-    return Graph.from_json(body["graph"], load_file(run.export / ARRAYS))
+    arrays = run.export / ARRAYS
+    try:
+        return Graph.from_json(body["graph"], load_file(arrays))
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"'{arrays}' cannot be read: {first_line(error)}") from error
 
 
 def _export(run: RunDir) -> None:
@@ -64,15 +70,16 @@ def _export(run: RunDir) -> None:
 def _export_integer(run: RunDir, graph: Graph, model: nn.Module, test: Images) -> dict[str, Any]:
     path = run.export / ONNX
     further = computed(graph) if run.config.export.outputs == "all" else ()
-    with atomic(path) as scratch:
-        scratch.write_bytes(to_onnx(graph, further).SerializeToString())
-    _save_arrays(run, graph.arrays())
-    checked = compare(graph, path, test, run.config.export.images)
+    content = to_onnx(graph, further).SerializeToString()
+    checked = compare(graph, content, test, run.config.export.images)
     if checked["different"]:
         raise VerificationError(
             f"codes of '{next(iter(checked['different']))}' must be equal in PyTorch and onnxruntime, "
             f"and {sum(checked['different'].values())} of {checked['codes']} are not"
         )
+    with atomic(path) as scratch:
+        scratch.write_bytes(content)
+    _save_arrays(run, graph.arrays())
     print(
         f"onnxruntime and PyTorch agree on {checked['codes']} codes of {checked['tensors']} tensors, "
         f"{checked['sites']} sites and {checked['accumulators']} accumulators among them, "
@@ -175,7 +182,8 @@ def _check_mixed(
 
 
 def _save_arrays(run: RunDir, arrays: Mapping[str, Any]) -> None:
-    with atomic(run.export / ARRAYS) as scratch:
+    path = run.export / ARRAYS
+    with atomic(path) as scratch, disk_trouble(path):
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, scratch)
 
 

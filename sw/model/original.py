@@ -118,6 +118,7 @@ def _train(run: RunDir) -> None:
         load_weights(model, Path(config.model.checkpoint))
     model = prepare(model).eval()
     splits = load_splits(config.data, model)
+    kept = keeping(run, "train", _key(run))
     if config.train.epochs:
         fit(
             model,
@@ -128,10 +129,11 @@ def _train(run: RunDir) -> None:
             seed=config.seed,
             label="train",
             compute=config.compute,
-            kept=keeping(run, "train", _key(run)),
+            kept=kept,
         )
     save_weights(run.original, model)
     report_accuracy(run, "original", model, splits.test)
+    kept.discard()
 
 
 def _key(run: RunDir) -> str:

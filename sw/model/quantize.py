@@ -28,7 +28,7 @@ from sw.model.scalar_norm import ScalarNorm
 from sw.model.sites import along_channels, replace_module
 from sw.model.swap import read_plans
 from sw.model.training import fit, keeping
-from sw.model.weights import save_weights
+from sw.model.weights import load_weights, save_weights
 from sw.run_dir import RunDir, file_digest, write_npz
 from sw.stage import Stage
 
@@ -91,22 +91,21 @@ def _make_integer(run: RunDir, model: nn.Module, calibration: Images, coded: set
         return run_images
 
     called, passed_by = quantizable_layers(model, pass_through(1))
-    for name in passed_by:
-        print(f"layer {name} is not called as a layer and stays in floating point")
+    for name, reason in passed_by.items():
+        print(f"layer {name} {reason} and stays in floating point")
     quantize_layers(model, called, coded, weight_bits=config.weight_bits, act_bits=config.act_bits)
     calibrate(model, pass_through(config.calibration_images))
 
 
 def load_quantized(run: RunDir) -> nn.Module:
-    """The integer model that the stage left, in eval mode on its device.
+    """The integer model that the stage left, in eval mode on its device; ``export`` goes on from it.
 
-    For whoever goes on with the model; no stage needs it.
+    Raises:
+        InputError: The stage left none, or one that does not fit.
     """
-    from safetensors.torch import load_file
-
     splits = load_splits(run.config.data, load_original(run))
     model = integer_model(run, splits.calibration)
-    model.load_state_dict(load_file(run.quantized))
+    load_weights(model, run.quantized)
     return model.to(device()).eval()
 
 
@@ -186,6 +185,7 @@ def _quantize(run: RunDir) -> None:
         "calibrated": accuracy(model, splits.test),
         "calibrated_unfolded": accuracy(integer_model(run, splits.calibration, folding=False), splits.test),
     }
+    kept = keeping(run, "quantize", _key(run))
     if config.quantize.epochs:
         fit(
             model,
@@ -196,12 +196,13 @@ def _quantize(run: RunDir) -> None:
             seed=config.seed,
             label="quantize",
             compute=config.compute,
-            kept=keeping(run, "quantize", _key(run)),
+            kept=kept,
         )
     save_weights(run.quantized, model)
     sites = list(run.read_functions())
     write_npz(run.replay, dict(record_replay(model, sites, splits.test, config.verify.replay_images)))
     report_accuracy(run, "quantized", model, splits.test, **extra)
+    kept.discard()
 
 
 def _key(run: RunDir) -> str:

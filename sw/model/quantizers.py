@@ -32,14 +32,16 @@ with warnings.catch_warnings():  # about optional kernels and a missing CUDA, as
 
 def quantizable_layers(
     model: nn.Module, run_once: Callable[[nn.Module], None]
-) -> tuple[list[str], list[str]]:
-    """Names of the Linear and convolution layers that a forward pass calls, and of those that it passes by.
-
-    The latter (weights read directly by a function, or layers not in use) cannot be quantized as layers.
+) -> tuple[list[str], dict[str, str]]:
+    """The Linear and convolution layers that can be quantized as layers, and those that cannot.
 
     Args:
         model: Any model.
         run_once: Runs one batch through it.
+
+    Returns:
+        Names; name -> why not: a forward pass does not call it (a function reads its weights, or nobody), or
+        it computes something of its own (a subclass that standardises its weights, other padding).
     """
     layers = {name: m for name, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))}
     called: set[str] = set()
@@ -53,7 +55,19 @@ def quantizable_layers(
     finally:
         for handle in handles:
             handle.remove()
-    return [n for n in layers if n in called], [n for n in layers if n not in called]
+    reasons = {
+        name: _own_ways(layer) if name in called else "is not called as a layer"
+        for name, layer in layers.items()
+    }
+    return [n for n in layers if not reasons[n]], {n: why for n, why in reasons.items() if why}
+
+
+def _own_ways(layer: nn.Module) -> str:
+    """What a layer does that Brevitas's layers do not; empty if nothing."""
+    if type(layer) not in (nn.Linear, nn.Conv2d):
+        return f"is a {type(layer).__name__}, which may compute otherwise"
+    padding = getattr(layer, "padding_mode", "zeros")
+    return "" if padding == "zeros" else f"pads with '{padding}'"
 
 
 def quantize_layers(

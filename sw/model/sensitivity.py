@@ -21,7 +21,7 @@ def squared_gradients(
     """(dL/dy)^2 at some positions of every site's pre-affine output y; 0 where L does not depend on y.
 
     L is the sum of the images' cross-entropies, so an image's gradients do not depend on its batch. No
-    parameter gets a gradient; the memory needed is that of a training step.
+    parameter gets a gradient; the memory needed is that of a training step in float32 on all images at once.
 
     Args:
         model: In eval mode.

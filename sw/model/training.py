@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from sw.config import ComputeConfig
 from sw.model.data import Batch, Images
 from sw.model.recipe import Recipe, parameter_groups, rate_at
 from sw.model.runtime import device, seed_all
-from sw.run_dir import RunDir, atomic
+from sw.model.weights import disk_trouble
+from sw.run_dir import RunDir, atomic, process_rank
+from sw.stage import code_digest
 from sw.terminal import progress
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -32,7 +34,7 @@ class Keeping:
     """What a training leaves while it goes on.
 
     Args:
-        checkpoint: File for the state after every epoch and now and then within one; removed at the end.
+        checkpoint: File for the state after every epoch and now and then within one.
         key: What the result depends on; a checkpoint with another key is not continued.
         scalars: Folder for TensorBoard; None: nothing is written.
     """
@@ -41,10 +43,26 @@ class Keeping:
     key: str = ""
     scalars: Path | None = None
 
+    def read(self) -> dict[str, Any] | None:
+        """The state that a killed training left; None where there is none of this key that can be read."""
+        if not self.checkpoint.exists():
+            return None
+        try:
+            state = torch.load(self.checkpoint, map_location=device(), weights_only=True)
+        except Exception:  # a torn file may raise anything
+            return None
+        return state if isinstance(state, dict) and state.get("key") == self.key else None
+
+    def discard(self) -> None:
+        """Remove the checkpoint: what was trained is safe elsewhere."""
+        if process_rank()[0] == 0:
+            self.checkpoint.unlink(missing_ok=True)
+
 
 def keeping(run: RunDir, stage: str, key: str) -> Keeping:
-    """What the training of a stage of a run leaves."""
+    """What the training of a stage of a run leaves; no other code and no other precision goes on with it."""
     checkpoint = run.original.with_name(f"{stage}.ckpt")
+    key = f"{key}:{code_digest('sw.model', 'sw.ir')}:{_precision(run.config.compute.precision)}"
     return Keeping(checkpoint=checkpoint, key=key, scalars=run.tensorboard(stage))
 
 
@@ -76,7 +94,8 @@ def fit(
         seed: The run's seed.
         label: Shown beside the progress bar.
         compute: Precision and memory; None: float32.
-        kept: Checkpoints and scalars; None: there are none.
+        kept: Checkpoints and scalars; None: there are none. The last checkpoint stays, until whoever called
+            has saved the model and discards it.
         after_epoch: Called with the model, which it may leave in either mode.
     """
     if not recipe.epochs:
@@ -86,11 +105,7 @@ def fit(
     first = training.resume()
     with progress(label, steps * recipe.epochs, done=first) as step_done, training.scalars(first) as write:
         for epoch in range(first // steps, recipe.epochs):
-            start = max(first - epoch * steps, 0)
-            part = (training.rank, training.number)
-            batches = images.batches(seed=seed_all(seed, epoch), skip=start, part=part)
-            model.train()
-            for step, batch in enumerate(batches, start=epoch * steps + start):
+            for step, batch in training.batches(images, epoch, first):
                 size = min(batch_size, len(images) - step % steps * batch_size)
                 note, values = training.step(batch, step, size)
                 step_done(f"epoch {epoch + 1}/{recipe.epochs}, {note}")
@@ -114,6 +129,8 @@ class _Training:
         kept: Keeping | None,
     ) -> None:
         AcceleratorState._reset_state()  # an earlier training may have had another precision
+        if compute.precision == "fp16" and _precision("fp16") == "no":
+            print("compute.precision fp16 needs a GPU; this training takes fp32", flush=True)
         self._accelerator = Accelerator(
             mixed_precision=_precision(compute.precision),
             cpu=device().type == "cpu",
@@ -126,6 +143,13 @@ class _Training:
         self._schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: rate_at(s, steps, recipe))
         self._model, self._optimizer = self._accelerator.prepare(model, optimizer)
         self._saved = self._ended = time.monotonic()
+
+    def batches(self, images: Images, epoch: int, first: int) -> Iterator[tuple[int, Batch]]:
+        """This process's parts of an epoch's batches from step ``first`` on, each with its step."""
+        start = max(first - epoch * self._steps, 0)
+        self._bare.train()
+        parts = images.batches(seed=seed_all(self._seed, epoch), skip=start, part=(self.rank, self.number))
+        return enumerate(parts, start=epoch * self._steps + start)
 
     def step(self, batch: Batch, step: int, size: int) -> tuple[str, dict[str, float]]:
         """Learn from this process's part of a batch of ``size`` images.
@@ -164,13 +188,8 @@ class _Training:
 
     def resume(self) -> int:
         """Load the state that a killed run left, if it is of this very run; the step to go on with."""
-        if self._kept is None or not self._kept.checkpoint.exists():
-            return 0
-        try:
-            state = torch.load(self._kept.checkpoint, map_location=device(), weights_only=True)
-        except (EOFError, RuntimeError, ValueError, KeyError):
-            return 0
-        if state.get("key") != self._kept.key:
+        state = None if self._kept is None else self._kept.read()
+        if state is None:
             return 0
         self._bare.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -193,7 +212,7 @@ class _Training:
             "schedule": self._schedule.state_dict(),
             "scaler": {} if scaler is None else scaler.state_dict(),
         }
-        with atomic(self._kept.checkpoint) as scratch:
+        with atomic(self._kept.checkpoint) as scratch, disk_trouble(self._kept.checkpoint):
             torch.save(state, scratch)
 
     @contextlib.contextmanager
@@ -213,20 +232,15 @@ class _Training:
             yield write
 
     def finish(self) -> None:
-        """Leave the bare model in eval mode, and no checkpoint."""
+        """Leave the bare model in eval mode."""
         self._accelerator.wait_for_everyone()
         self._accelerator.unwrap_model(self._model, keep_fp32_wrapper=False)
-        if self._kept is not None and self.rank == 0:
-            self._kept.checkpoint.unlink(missing_ok=True)
         self._bare.eval()
 
 
 def _precision(wanted: str) -> str:
-    """What accelerate calls a precision; fp16 is for GPUs alone, and a line says so elsewhere."""
-    if wanted == "fp16" and device().type == "cpu":
-        print("compute.precision fp16 needs a GPU; this training takes fp32", flush=True)
-        return "no"
-    return "no" if wanted == "fp32" else wanted
+    """What accelerate calls a precision; fp16 is for GPUs alone, elsewhere it is float32."""
+    return "no" if wanted == "fp32" or (wanted == "fp16" and device().type == "cpu") else wanted
 
 
 def bare(model: nn.Module) -> nn.Module:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sw.ir.errors import InputError
+from sw.model.messages import first_line
 from sw.run_dir import atomic
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
@@ -22,8 +25,17 @@ WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_
 def save_weights(path: Path, model: nn.Module) -> None:
     """Write a model's state dict as safetensors, whole or not at all; same weights, same bytes."""
     state = {name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()}
-    with atomic(path) as scratch:
+    with atomic(path) as scratch, disk_trouble(path):
         save_file(state, scratch)
+
+
+@contextlib.contextmanager
+def disk_trouble(path: Path) -> Iterator[None]:
+    """What torch or safetensors raise where a file cannot be written is an InputError, too."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        raise InputError(f"'{path}' cannot be written: {first_line(error)}") from error
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

@@ -51,12 +51,12 @@ def computed(graph: Graph) -> list[str]:
     return [node.name for node in graph.nodes if node.op not in (Op.INPUT, Op.CONST)]
 
 
-def compare(graph: Graph, file: Path, images: Images, limit: int) -> dict[str, Any]:
+def compare(graph: Graph, model: bytes, images: Images, limit: int) -> dict[str, Any]:
     """Every tensor of a graph as onnxruntime and the interpreter compute it, from the same input codes.
 
     Args:
         graph: An integer graph.
-        file: Its ONNX file, whose first output is compared, too.
+        model: Its ONNX model, whose first output is compared, too.
         images: Read in order.
         limit: Images used at most.
 
@@ -66,7 +66,7 @@ def compare(graph: Graph, file: Path, images: Images, limit: int) -> dict[str, A
     """
     names = computed(graph)
     inside = open_session(to_onnx(graph, names).SerializeToString())
-    outside = open_session(file)
+    outside = open_session(model)
     count, codes, different = 0, 0, dict.fromkeys(names, 0)
     size = max(1, CHUNK_PIXELS // math.prod(graph.input.params.values()))
     chunks = (chunk for batch, _ in images.batches(limit=limit) for chunk in batch.split(size))
