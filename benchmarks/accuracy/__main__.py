@@ -12,7 +12,7 @@ from benchmarks.accuracy.plan import BENCHMARKS, FUNCTION_SETS, REGIME_NAMES, Pl
 from benchmarks.accuracy.summary import checks, summarise
 from benchmarks.accuracy.tables import document
 from sw.ir.errors import InputError
-from sw.run_dir import write_json, write_text
+from sw.run_dir import read_json, write_json, write_text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,11 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             kept=args.out / "accuracy.json",
             overrides=tuple(args.overrides),
         )
+        earlier = read_json(plan.kept) if plan.kept.exists() else {}
         results = measure(plan)
     except InputError as error:
         print(f"accuracy bench: {error}", file=sys.stderr)
         return 2
-    write_json(args.out / "accuracy.json", summarise(results) | {"checks": checks(results)})
+    body = summarise(results)
+    for kind in ("runs", "arms"):  # another call may want them
+        body[kind] += [of for of in earlier.get(kind, ()) if of["benchmark"] not in plan.benchmarks]
+    write_json(args.out / "accuracy.json", body | {"checks": checks(results)})
     write_text(args.out / "accuracy.md", document(results))
     print((args.out / "accuracy.md").read_text())
     return 0

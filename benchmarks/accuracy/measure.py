@@ -58,8 +58,8 @@ def measure(plan: Plan) -> Results:
     earlier = read_json(plan.kept) if plan.kept is not None and plan.kept.exists() else {}
     found = {body["key"]: body for kind in ("runs", "arms") for body in earlier.get(kind, ())}
     finished = _finished(plan, found)
-    runs = _all(plan, plan.runs(), measure_run, "accuracy bench: runs", finished, _run_key)
-    arms = _all(plan, plan.arms(), measure_arm, "accuracy bench: arms", found, _arm_key)
+    runs = measure_tasks(plan, plan.runs(), measure_run, "accuracy bench: runs", finished, _run_key)
+    arms = measure_tasks(plan, plan.arms(), measure_arm, "accuracy bench: arms", found, _arm_key)
     return Results(plan, runs, arms, time.monotonic() - start)
 
 
@@ -71,8 +71,7 @@ def measure_run(plan: Plan, task: tuple[str, int]) -> dict[str, Any]:
         function set -> accuracies after each of ``REFITS``; ``lut6``, function set -> predicted LUT6 of all
         sites.
     """
-    benchmark, seed = task
-    run = RunDir.create(plan.config(benchmark, seed))
+    run = run_dir(plan, *task)
     start = time.monotonic()
     for name in STAGES:
         stage(name).run(run)
@@ -97,7 +96,7 @@ def measure_run(plan: Plan, task: tuple[str, int]) -> dict[str, Any]:
 
 def measure_arm(plan: Plan, arm: Arm) -> dict[str, Any]:
     """One training: accuracy after each epoch; for LayerNorm also as int8 in the end."""
-    run = RunDir.create(plan.config(arm.benchmark, arm.seed))
+    run = run_dir(plan, arm.benchmark, arm.seed)
     splits = load_splits(run.config.data, load_original(run))
     start = time.monotonic()
     config = align_config(run.config.align, arm)
@@ -107,6 +106,13 @@ def measure_arm(plan: Plan, arm: Arm) -> dict[str, Any]:
         quantize_layernorms(run, model, splits.calibration)
         body["quantized"] = accuracy(model, splits.test)
     return body
+
+
+def run_dir(plan: Plan, benchmark: str, seed: int) -> RunDir:
+    """Where the run of a seed is done: another configuration or other code has another folder."""
+    config = plan.config(benchmark, seed)
+    folder = f"{benchmark}-{_base_key(plan, (benchmark, seed))[:8]}"
+    return RunDir.create(dataclasses.replace(config, runs_dir=str(plan.cache / folder)))
 
 
 def trained(
@@ -174,7 +180,7 @@ def _finished(plan: Plan, earlier: Mapping[str, Any]) -> dict[str, Any]:
     return {key: body for key, body in earlier.items() if key in keys}
 
 
-def _all(
+def measure_tasks(
     plan: Plan,
     tasks: Sequence[Task],
     do: Callable[[Plan, Task], dict[str, Any]],
@@ -182,6 +188,16 @@ def _all(
     earlier: Mapping[str, dict[str, Any]],
     key: Callable[[Plan, Task], str],
 ) -> dict[Task, dict[str, Any]]:
+    """Every task's figures: those of earlier calls where its key is the same; the others are measured.
+
+    Args:
+        plan: Where files go, and how many tasks are done at a time.
+        tasks: In the order of the result.
+        do: What a task gives, JSON; runs in a process of its own.
+        label: Shown beside the progress bar.
+        earlier: Figures by key.
+        key: What a task's figures depend on.
+    """
     keys = {task: key(plan, task) for task in tasks}
     files = {task: plan.cache / f"{do.__name__}-{keys[task]}.json" for task in tasks}
     missing = [task for task in tasks if keys[task] not in earlier and not files[task].exists()]
@@ -201,19 +217,23 @@ def _all(
     return {task: earlier.get(keys[task]) or read_json(path) for task, path in files.items()}
 
 
-def _run_key(plan: Plan, task: tuple[str, int]) -> str:
+def _base_key(plan: Plan, task: tuple[str, int]) -> str:
     settings = plan.config(*task).to_dict()
     del settings["runs_dir"]
-    return _hashed(settings, plan.functions, code_digest("sw.model", "sw.ir", "gp"))
+    return hashed(settings, code_digest("sw.model", "sw.ir", "gp"))
+
+
+def _run_key(plan: Plan, task: tuple[str, int]) -> str:
+    return hashed(_base_key(plan, task), plan.functions)
 
 
 def _arm_key(plan: Plan, arm: Arm) -> str:
     config = align_config(plan.config(arm.benchmark, arm.seed).align, arm)
-    return _hashed(
-        dataclasses.asdict(arm), dataclasses.asdict(config), _run_key(plan, (arm.benchmark, arm.seed))
-    )
+    base = _base_key(plan, (arm.benchmark, arm.seed))
+    return hashed(dataclasses.asdict(arm), dataclasses.asdict(config), base)
 
 
-def _hashed(*parts: Any) -> str:
-    own = file_digest(Path(__file__))
-    return hashlib.sha256(json.dumps([*parts, own], sort_keys=True).encode()).hexdigest()[:20]
+def hashed(*parts: Any) -> str:
+    """A key of what figures depend on, this module and the plan's included."""
+    own = [file_digest(Path(__file__).with_name(name)) for name in ("measure.py", "plan.py")]
+    return hashlib.sha256(json.dumps([*parts, *own], sort_keys=True).encode()).hexdigest()[:20]

@@ -36,7 +36,7 @@ class Spread:
 
     mean: float
     std: float
-    """Sample standard deviation; 0 for one seed."""
+    """Sample standard deviation; 0 for one seed, of which nothing is judged that needs an error."""
     num: int
 
     @property
@@ -137,11 +137,19 @@ def _rivals(results: Results, name: str, regime: str) -> list[Check]:
     for rival in (r for r in (*JUDGED, PUBLISHED_DYT) if r in results.plan.functions):
         gain = differences(ours, of_arms(results, name, rival, regime))
         if rival == PUBLISHED_DYT:
-            rows.append((f"{name}, {regime}: better than {rival}", _points(gain), gain.mean > 0))
+            rows.append((f"{name}, {regime}: better than {rival}", _points(gain), _is_better(gain)))
         else:
             claim = f"{name}, {regime}: not worse than {rival} by 2 standard errors"
-            rows.append((claim, _points(gain), gain.mean >= -STANDARD_ERRORS * gain.error))
+            worse = None if gain.num < 2 else gain.mean < -STANDARD_ERRORS * gain.error
+            rows.append((claim, _points(gain), None if worse is None else not worse))
     return rows
+
+
+def _is_better(gain: Spread) -> bool | None:
+    """None while the difference is within its error, or none is known."""
+    if gain.num < 2 or abs(gain.mean) <= STANDARD_ERRORS * gain.error:
+        return None
+    return gain.mean > 0
 
 
 def _prices(results: Results, name: str) -> list[Check]:
@@ -159,7 +167,7 @@ def _against_layernorm(results: Results, name: str) -> list[Check]:
         (
             f"{name}: {what} within {100 * MOST_LOST[what]:.1f} points of LayerNorm, {how}",
             _points(gain),
-            gain.mean >= -MOST_LOST[what],
+            None if gain.num < 2 else gain.mean >= -MOST_LOST[what],
         )
         for what, how, gain in (
             ("re-aligned", "fine-tuned as long", trained),
@@ -169,7 +177,8 @@ def _against_layernorm(results: Results, name: str) -> list[Check]:
 
 
 def _points(gain: Spread) -> str:
-    return f"{100 * gain.mean:+.2f} ± {100 * gain.error:.2f} points"
+    error = "" if gain.num < 2 else f" ± {100 * gain.error:.2f}"
+    return f"{100 * gain.mean:+.2f}{error} points"
 
 
 def summarise(results: Results) -> dict[str, Any]:

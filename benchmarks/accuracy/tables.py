@@ -41,7 +41,7 @@ def introduction(results: Results) -> str:
         f"{len(results.runs)} runs and {len(results.arms)} trainings, {hours:.1f} hours of one process, "
         f"{results.plan.jobs} at a time. Accuracies are % of the test split, mean ± standard deviation over "
         "seeds (of training, capture, search and re-alignment); differences are paired by seed, ± their "
-        "standard error.\n\n"
+        "standard error. *Better* is undecided within two standard errors.\n\n"
         "A, F and D are the regimes of arXiv 2605.14047 (affine alone, full, distilled), its settings but "
         "for the learning rate, which suits small models. D+ is ours: the closed-form refit, then "
         "distillation, as the configuration says. Every function set and the fine-tuned LayerNorm model are "
@@ -50,7 +50,7 @@ def introduction(results: Results) -> str:
 
 
 def claims(results: Results) -> str:
-    verdict = {True: "yes", False: "**no**", None: "not judged"}
+    verdict = {True: "yes", False: "**no**", None: "undecided"}
     rows = [(claim, text, verdict[holds]) for claim, text, holds in checks(results)]
     return table(("claim", "measured", "holds"), rows)
 

@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
-import json
-import multiprocessing
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.accuracy.measure import STAGES, trained
+from benchmarks.accuracy.measure import STAGES, hashed, measure_tasks, run_dir, trained
 from benchmarks.accuracy.plan import LAYERNORM, OURS, Plan
 from benchmarks.accuracy.tables import table
 from sw.config import DataConfig
@@ -27,10 +23,8 @@ from sw.ir.errors import InputError
 from sw.model import glyphs
 from sw.model.data import GLYPHS_TRAIN, TensorImages, load_splits
 from sw.model.original import load_original
-from sw.run_dir import RunDir, read_json, write_json, write_text
-from sw.stage import code_digest
+from sw.run_dir import file_digest, write_text
 from sw.stages import stage
-from sw.terminal import progress
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "D+": {},
@@ -67,29 +61,22 @@ def judges(config: DataConfig) -> TensorImages:
     return TensorImages((images - mean) / std, labels, config.batch_size, background=None)
 
 
-def measure_variant(plan: Plan, task: Task) -> list[float]:
-    """One training: accuracy before it and after each epoch."""
+def measure_variant(plan: Plan, task: Task) -> dict[str, Any]:
+    """One training: ``accuracy`` before it and after each epoch."""
     functions, variant = task
-    run = RunDir.create(plan.config("glyphs", 0))
+    run = run_dir(plan, "glyphs", 0)
     config = dataclasses.replace(run.config.align, **VARIANTS[variant])
     splits, judging = load_splits(run.config.data, load_original(run)), judges(run.config.data)
-    return trained(run, functions, config, splits, judging, label=f"{functions}, {variant}")[1]
+    return {"accuracy": trained(run, functions, config, splits, judging, label=f"{functions}, {variant}")[1]}
 
 
 def measure_all(plan: Plan) -> dict[Task, list[float]]:
     """All trainings, ``plan.jobs`` at a time; those of an earlier call are kept."""
-    run = RunDir.create(plan.config("glyphs", 0))
+    run = run_dir(plan, "glyphs", 0)
     for name in STAGES:
         stage(name).run(run)
-    files = {task: plan.cache / f"variant-{_key(plan, task)}.json" for task in tasks()}
-    missing = [task for task, path in files.items() if not path.exists()]
-    context = multiprocessing.get_context("spawn")
-    with progress("variants", len(missing)) as step, ProcessPoolExecutor(plan.jobs, context) as pool:
-        futures = {task: pool.submit(measure_variant, plan, task) for task in missing}
-        for task, future in futures.items():
-            write_json(files[task], {"accuracy": future.result()})
-            step(", ".join(task))
-    return {task: read_json(path)["accuracy"] for task, path in files.items()}
+    found = measure_tasks(plan, tasks(), measure_variant, "variants", {}, _key)
+    return {task: body["accuracy"] for task, body in found.items()}
 
 
 def document(found: dict[Task, list[float]]) -> str:
@@ -111,13 +98,8 @@ def document(found: dict[Task, list[float]]) -> str:
 
 
 def _key(plan: Plan, task: Task) -> str:
-    parts = [
-        plan.config("glyphs", 0).to_dict(),
-        task,
-        VARIANTS[task[1]],
-        code_digest("sw.model", "sw.ir", "gp"),
-    ]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
+    run = run_dir(plan, "glyphs", 0)  # its folder has configuration and code in its name
+    return hashed(task, VARIANTS[task[1]], run.config.runs_dir, file_digest(Path(__file__)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -129,14 +111,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("benchmarks"))
     parser.add_argument("--cache", type=Path, default=Path("build/accuracy_bench"))
     args = parser.parse_args(argv)
-    plan = Plan(
-        benchmarks=("glyphs",),
-        jobs=args.jobs,
-        epochs=args.epochs,
-        cache=args.cache.resolve(),
-        overrides=tuple(args.overrides),
-    )
     try:
+        plan = Plan(
+            benchmarks=("glyphs",),
+            jobs=args.jobs,
+            epochs=args.epochs,
+            cache=args.cache.resolve(),
+            overrides=tuple(args.overrides),
+        )
         text = document(measure_all(plan))
     except InputError as error:
         print(f"variants: {error}", file=sys.stderr)
