@@ -19,10 +19,10 @@ from hw.emit import unit_verilog
 from hw.measure import fmax_mhz
 from hw.pipeline import Unit
 from hw.streams import lane_bits
+from sw.files import write_json
 from sw.ir.delays import TERMS, terms
 from sw.ir.program import Program
 from sw.ir.schedule import plan
-from sw.run_dir import write_json
 from sw.terminal import progress
 
 TARGET_MHZ = 400.0

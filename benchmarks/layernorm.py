@@ -12,10 +12,10 @@ import numpy as np
 from hw.layernorm import VARIANTS
 from hw.layernorm.emit import measure_norm
 from hw.tools import NEXTPNR_ECP5, YOSYS
+from sw.files import read_json, write_json
 from sw.ir.affine import Affine
 from sw.ir.formats import FixedFormat
 from sw.ir.layernorm import LayerNorm
-from sw.run_dir import read_json, write_json
 
 PATH = Path(__file__).with_suffix(".json")
 INPUT, OUTPUT = "s16.11", "s8.5"

@@ -15,12 +15,12 @@ from amaranth.back import verilog
 
 from hw.measure import resources
 from hw.pipeline import Datapath
+from sw.files import write_json
 from sw.ir.build import Builder, Wire
 from sw.ir.formats import FixedFormat
 from sw.ir.interpret import MAX_TABLE_BITS
 from sw.ir.program import Op, Program
 from sw.ir.schedule import plan
-from sw.run_dir import write_json
 from sw.terminal import progress
 
 MakeWire = Callable[[Builder, Wire, Wire], Wire]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hw.tools import YOSYS
-from sw.run_dir import read_json, write_json, write_text
+from sw.files import read_json, write_json, write_text
 from sw.stages import STAGES
 
 PATH = Path(__file__).with_suffix(".json")

@@ -21,11 +21,12 @@ from gp.parallel import run_all
 from gp.pictures import draw_site
 from gp.task import Task, form_json, read_split, run_task
 from sw.config import EvolveConfig, RunConfig, UnitConfig, from_dict
+from sw.files import make_folder, read_json, write_json, write_text
 from sw.ir.errors import InputError
 from sw.ir.expr import X, const, node
 from sw.ir.formats import MAX_FRAC, FixedFormat
 from sw.ir.parse import parse
-from sw.run_dir import RunDir, make_folder, read_json, write_json, write_text
+from sw.run_dir import RunDir
 from sw.stage import Stage
 
 INTEGER_BITS = 2

@@ -13,12 +13,13 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 
 from gp.pairs import load_pairs
+from sw.files import atomic
 from sw.ir import interpret
 from sw.ir.expr import evaluate
 from sw.ir.formats import FloatArray
 from sw.ir.parse import parse
 from sw.ir.program import Program
-from sw.run_dir import RunDir, atomic
+from sw.run_dir import RunDir
 
 COLUMNS = 3
 _SHOWN = 0.999

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hw import vendor
 from sw.arguments import ArgumentParser, guarded
+from sw.files import read_npy
 from sw.ir.delays import DELAYS
 from sw.ir.design import OBJECTIVES, Design
 from sw.ir.formats import EXHAUSTIVE_BITS, FixedFormat
@@ -17,7 +18,6 @@ from sw.ir.parse import FUNCTIONS, parse
 from sw.ir.pipelining import DEFAULT_MHZ, Pipelining
 from sw.ir.realize import KINDS
 from sw.ir.refmap import saturated_share
-from sw.run_dir import read_npy
 from sw.terminal import table_console
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from hw.emit import unit_verilog
 from hw.measure import resources
 from hw.pipeline import Unit
 from hw.tools import YOSYS
+from sw.files import write_json
 from sw.ir.design import Design
-from sw.run_dir import write_json
 
 FAMILIES = ("xc7", "ecp5", "ice40")
 COUNTED = ("lut", "ff", "dsp", "bram")

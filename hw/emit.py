@@ -19,6 +19,7 @@ from hw.fusesoc_core import core_id, core_text
 from hw.pipeline import Unit
 from hw.streams import PORTS, check_lanes
 from hw.verilog_text import with_lint_exceptions
+from sw.files import atomic, keep_only, make_folder, read_json, write_json, write_text
 from sw.ir import interpret
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat, IntArray
@@ -29,7 +30,7 @@ from sw.ir.realize import realize
 from sw.ir.realize.target import NotApplicableError
 from sw.ir.schedule import Schedule
 from sw.programs import read_program
-from sw.run_dir import RunDir, atomic, keep_only, make_folder, read_json, unit_name, write_json, write_text
+from sw.run_dir import RunDir, unit_name
 from sw.stage import Stage
 from sw.terminal import progress
 

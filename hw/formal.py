@@ -36,12 +36,13 @@ from hw.tools import SBY, SMTBMC, YOSYS, Z3
 from hw.units import KEYS, read_units, read_verilog
 from sw.arguments import ArgumentParser, guarded
 from sw.config import load
+from sw.files import read_npy
 from sw.ir.errors import InputError, VerificationError
 from sw.ir.formats import FixedFormat, IntArray
 from sw.ir.parse import parse
 from sw.ir.pipelining import Pipelining
 from sw.ir.realize import realize
-from sw.run_dir import RunDir, read_npy
+from sw.run_dir import RunDir
 from sw.stage import code_digest
 from sw.terminal import progress, table_console
 

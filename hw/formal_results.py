@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sw.files import file_digest, make_folder, read_json, write_json
 from sw.ir.errors import InputError
-from sw.run_dir import file_digest, make_folder, read_json, write_json
 
 VERSION = 1
 STATED = ("name", "input", "output", "lanes", "latency_cycles", "top", "table_sha256")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hw.tools import NEXTPNR_ECP5, NEXTPNR_ICE40, YOSYS, Tool
-from sw.run_dir import read_json, write_json
+from sw.files import read_json, write_json
 
 FLOWS: dict[str, str] = {
     "xc7": "synth_xilinx -family xc7 -flatten -nosrl -noiopad -noclkbuf",

@@ -14,7 +14,7 @@ from typing import Any
 
 from hw.axi_wrapper import template_text, wrapper_module, wrapper_verilog
 from hw.parts import VENDORS, vendor_options
-from sw.run_dir import make_folder
+from sw.files import make_folder
 
 SOURCES = "rtl"
 OUT_OF_CONTEXT = """\

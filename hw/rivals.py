@@ -24,6 +24,7 @@ from hw.pipeline import Unit
 from hw.streams import lane_bits
 from hw.tools import NEXTPNR_ECP5, YOSYS
 from sw.config import SynthConfig
+from sw.files import read_json, write_json
 from sw.ir.design import designs
 from sw.ir.expr import X
 from sw.ir.formats import FixedFormat
@@ -31,7 +32,7 @@ from sw.ir.layernorm import LayerNorm
 from sw.ir.parse import parse
 from sw.ir.pipelining import Pipelining
 from sw.ir.realize.target import Target
-from sw.run_dir import RunDir, read_json, write_json
+from sw.run_dir import RunDir
 from sw.stage import Stage
 from sw.terminal import progress
 

@@ -17,8 +17,9 @@ from hw.streams import lane_bits
 from hw.tools import NEXTPNR_ECP5, YOSYS
 from hw.units import read_units, read_verilog
 from sw.config import RunConfig, SynthConfig
+from sw.files import read_json, write_json
 from sw.ir.formats import FixedFormat
-from sw.run_dir import RunDir, read_json, write_json
+from sw.run_dir import RunDir
 from sw.stage import Stage
 from sw.terminal import progress, table_console
 

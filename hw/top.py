@@ -8,8 +8,8 @@ from typing import Any
 
 from hw.fusesoc_core import core_id, core_text
 from hw.verilog_text import Port, instance, module_head, stream_ports, with_lint_exceptions
+from sw.files import write_json, write_text
 from sw.ir.errors import InputError
-from sw.run_dir import write_json, write_text
 
 NAME = "top"
 MODULE = f"normforge_{NAME}"

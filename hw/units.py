@@ -8,9 +8,9 @@ from typing import Any
 
 from hw.streams import MAX_LANES
 from sw.descriptions import MOST, check_keys, check_numbers, check_words
+from sw.files import read_json
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
-from sw.run_dir import read_json
 
 KEYS = ("name", "input", "output", "lanes", "latency_cycles", "table", "verilog", "top")
 _NUMBERS = {"lanes": (1, MAX_LANES), "latency_cycles": (1, MOST)}

@@ -22,7 +22,7 @@ from sim_tb.job import FOLDER_VARIABLE, figures_path, read_expected, read_job
 from sim_tb.pauses import never, random_epochs
 from sim_tb.scoreboard import require
 from sim_tb.streams import PATIENCE_CYCLES, Driver, Monitor, Received, pulse_reset, reset
-from sw.run_dir import read_json, write_json
+from sw.files import read_json, write_json
 
 
 @dataclass(frozen=True, slots=True)

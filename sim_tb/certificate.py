@@ -23,8 +23,8 @@ from sim_tb.contract import Replay
 from sim_tb.request import Settings, UnitRequest
 from sim_tb.results import Report, UnitReport
 from sim_tb.unit import UnitFiles
+from sw.files import file_digest, read_json, write_json
 from sw.ir.errors import InputError
-from sw.run_dir import file_digest, read_json, write_json
 
 VERSION = 1
 SUFFIX = ".certificate.json"

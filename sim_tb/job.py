@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from sw.files import read_json, write_json, write_npz
 from sw.ir.formats import FixedFormat, IntArray
-from sw.run_dir import read_json, write_json, write_npz
 
 FOLDER_VARIABLE = "NORMFORGE_JOB"
 """Environment variable by which the simulator finds the folder of its job."""

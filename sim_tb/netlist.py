@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from hw.measure import cached, luts_only
 from hw.tools import YOSYS, ToolError
+from sw.files import read_json
 from sw.ir.formats import IntArray
-from sw.run_dir import read_json
 
 Bits = npt.NDArray[np.uint8]
 Net = int | str

@@ -13,12 +13,12 @@ import numpy as np
 from sim_tb.contract import Contract
 from sim_tb.job import Expected
 from sw.descriptions import MOST, check_keys, check_numbers, check_words, is_file
+from sw.files import read_npy
 from sw.ir.affine import Affine
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat, IntArray
 from sw.ir.layernorm import MAX_CHANNELS, MAX_CODE_BITS, LayerNorm
 from sw.ir.layernorm_error import corner_rows, error_lsb
-from sw.run_dir import read_npy
 
 KEYS = (
     *("name", "expression", "input", "output", "channels", "lanes", "variant", "latency_cycles"),

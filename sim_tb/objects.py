@@ -12,7 +12,7 @@ import hashlib
 import subprocess
 from pathlib import Path
 
-from sw.run_dir import write_text
+from sw.files import write_text
 
 FOLDER_VARIABLE = "NORMFORGE_OBJECTS"
 

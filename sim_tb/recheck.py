@@ -23,11 +23,11 @@ from sim_tb.verification import verify
 from sim_tb.verify import read_replay
 from sw.arguments import ArgumentParser, guarded
 from sw.arrays import opened_npz
+from sw.files import file_digest
 from sw.ir.errors import InputError, VerificationError
 from sw.ir.parse import parse
 from sw.ir.refmap import reference_map
 from sw.programs import read_program
-from sw.run_dir import file_digest
 
 Stated = dict[str, Any]
 Require = Callable[[str, object, object], None]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 from xml.etree import ElementTree
 
-from sw.run_dir import write_text
+from sw.files import write_text
 
 Status = Literal["passed", "failed", "skipped"]
 

@@ -18,7 +18,7 @@ from cocotb_tools.runner import get_runner
 
 from sim_tb import objects
 from sim_tb.job import FOLDER_VARIABLE, Job, read_expected, read_job, results_path
-from sw.run_dir import file_digest, read_json, write_json
+from sw.files import file_digest, read_json, write_json
 
 
 def main(argv: Sequence[str]) -> int:

@@ -11,10 +11,10 @@ import numpy as np
 
 from hw.streams import MAX_LANES
 from sw.descriptions import MOST, check_keys, check_numbers, check_words, is_file
+from sw.files import read_json, read_npy
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat, IntArray
 from sw.ir.realize.reachable import reachable_codes
-from sw.run_dir import read_json, read_npy
 
 KEYS = (
     *("name", "expression", "input", "output", "lanes", "latency_cycles", "ii", "realization", "max_ulp"),

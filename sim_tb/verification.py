@@ -18,7 +18,7 @@ from sim_tb.contract import Contract
 from sim_tb.job import figures_path, read_job, results_path, waves_path, write_expected, write_job
 from sim_tb.request import Request, Settings
 from sim_tb.results import Check, Report, read_cocotb_results
-from sw.run_dir import make_folder, read_json
+from sw.files import make_folder, read_json
 
 LOG = "simulation.log"
 _MISSING_COCOTB = "cocotb must be 2.0 or later, not missing; pip install '.[sim]' in the clone"

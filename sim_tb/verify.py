@@ -30,9 +30,10 @@ from sim_tb.unit import UnitFiles, manifest_units, read_manifest
 from sim_tb.verification import verify
 from sw.arguments import ArgumentParser, guarded
 from sw.arrays import opened_npz
+from sw.files import read_json, write_json
 from sw.ir.errors import InputError, VerificationError
 from sw.programs import read_program
-from sw.run_dir import RunDir, read_json, write_json
+from sw.run_dir import RunDir
 from sw.stage import Stage
 from sw.terminal import progress
 

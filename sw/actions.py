@@ -10,8 +10,9 @@ from pathlib import Path
 
 import hw.vendor
 from sw.config import without_run
+from sw.files import read_json
 from sw.ir.errors import InputError
-from sw.run_dir import RunDir, read_json
+from sw.run_dir import RunDir
 from sw.stage import open_run, read_config, report_run
 from sw.stages import LAST_ACCURACY_STAGE, STAGES, stage
 

@@ -18,6 +18,7 @@ from torch import nn
 
 from sw.config import RunConfig
 from sw.config.checks import RANGES
+from sw.files import read_json, write_json, write_text
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
 from sw.ir.realize import realize
@@ -27,7 +28,7 @@ from sw.model.export import JSON, load_graph
 from sw.model.integer.interpret import IntegerModel
 from sw.model.original import load_original
 from sw.model.runtime import peak_memory_gib
-from sw.run_dir import RunDir, read_json, write_json, write_text
+from sw.run_dir import RunDir
 from sw.stage import Stage
 from sw.terminal import progress, table_console
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from sw.arguments import ArgumentParser, add_run_arguments, guarded
 from sw.config import RunConfig, digest, load
+from sw.files import file_digest, process_rank, read_json, write_json
 from sw.ir.errors import InputError
-from sw.run_dir import RunDir, file_digest, process_rank, read_json, write_json
+from sw.run_dir import RunDir
 
 Files = Callable[[RunDir], Sequence[Path]]
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sw.run_dir import process_rank
+from sw.files import process_rank
 
 PLAIN_LINE_EVERY_S = 20.0
 PLAIN_WIDTH = 120

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from sw.arrays import opened_npz
+from sw.files import read_npy
 from sw.ir.errors import InputError
-from sw.run_dir import read_npy
 
 
 def saved(array):

@@ -13,9 +13,9 @@ from benchmarks.accuracy.plan import FITTED, FUNCTION_SETS, LAYERNORM, OURS, PUB
 from benchmarks.accuracy.summary import arrival, checks, differences, recovered, spread
 from benchmarks.accuracy.tables import document
 from sw.config import AlignConfig
+from sw.files import read_json, write_json
 from sw.ir.errors import InputError
 from sw.model import glyphs
-from sw.run_dir import read_json, write_json
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning:torchvision.*", "ignore::DeprecationWarning:timm.*"

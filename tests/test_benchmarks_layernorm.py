@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.layernorm import CASES, PATH, norm_of, table
 from hw.layernorm import VARIANTS, timing
-from sw.run_dir import read_json
+from sw.files import read_json
 
 ROOT = Path(__file__).parents[1]
 

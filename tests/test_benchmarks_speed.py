@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import speed
-from sw.run_dir import read_json
+from sw.files import read_json
 
 
 def test_the_page_shows_what_was_measured() -> None:

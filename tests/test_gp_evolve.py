@@ -13,6 +13,7 @@ import pytest
 from gp.evolve import STAGE, evolve_pairs
 from gp.primitives import seeded
 from sw.config import EvolveConfig, from_dict
+from sw.files import read_json, write_json
 from sw.ir.errors import InputError
 from sw.ir.expr import evaluate
 from sw.ir.formats import FixedFormat
@@ -20,7 +21,7 @@ from sw.ir.interpret import table
 from sw.ir.parse import parse
 from sw.ir.program import Program
 from sw.ir.refmap import reference_map
-from sw.run_dir import RunDir, read_json, write_json
+from sw.run_dir import RunDir
 
 
 def tokens(spread, num=4000, seed=0):

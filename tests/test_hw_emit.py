@@ -11,6 +11,7 @@ import pytest
 from hw.emit import STAGE, emit_unit, table_digest
 from sw import cli
 from sw.config import ModelConfig, RunConfig, UnitConfig
+from sw.files import read_json, write_json, write_text
 from sw.ir import interpret
 from sw.ir.build import Builder
 from sw.ir.errors import InputError
@@ -20,7 +21,7 @@ from sw.ir.pipelining import Pipelining
 from sw.ir.program import Program
 from sw.ir.realize import realize
 from sw.ir.schedule import plan_latency
-from sw.run_dir import RunDir, read_json, write_json, write_text
+from sw.run_dir import RunDir
 
 KEYS = (
     "name expression input output lanes latency_cycles ii realization max_ulp table_sha256 table verilog top"

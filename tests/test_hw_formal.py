@@ -13,9 +13,9 @@ from hw.formal_pipeline import pipeline_problem
 from hw.formal_stream import stream_problem
 from hw.formal_table import table_problem
 from hw.tools import ToolError
+from sw.files import read_json, write_json
 from sw.ir.errors import InputError, VerificationError
 from sw.ir.pipelining import Pipelining
-from sw.run_dir import read_json, write_json
 
 pytestmark = pytest.mark.tools
 

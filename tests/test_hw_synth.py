@@ -8,7 +8,8 @@ from hw.measure import resources
 from hw.synth import STAGE
 from sw import cli
 from sw.config import ModelConfig, RunConfig
-from sw.run_dir import RunDir, read_json, write_json
+from sw.files import read_json, write_json
+from sw.run_dir import RunDir
 
 
 @pytest.fixture

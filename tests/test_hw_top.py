@@ -7,10 +7,10 @@ import pytest
 
 from hw.emit import emit_unit
 from hw.top import MODULE, TOP_FILES, check_names, top_verilog, write_top
+from sw.files import read_json
 from sw.ir.build import Builder
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
-from sw.run_dir import read_json
 from tests.verilog_tools import elaborated, lint
 
 

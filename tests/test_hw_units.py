@@ -6,11 +6,11 @@ import pytest
 
 from hw.emit import emit_unit
 from hw.units import read_units, read_verilog
+from sw.files import read_json, write_json
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
 from sw.ir.realize import realize
-from sw.run_dir import read_json, write_json
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from hw import project
 from hw.parts import VENDORS, vendor_options
 from hw.tools import NEXTPNR_ECP5, YOSYS
 from sw import cli
+from sw.files import read_json
 from sw.ir.errors import InputError
-from sw.run_dir import read_json
 
 FILES = {
     "vivado": {"Makefile", "u.tcl", "u_synth.tcl", "u_netlist.tcl", "u_run.tcl", "u_pgm.tcl"}

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from sw.config import from_dict
+from sw.files import read_json
 from sw.ir.errors import InputError, VerificationError
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
@@ -33,7 +34,7 @@ from sw.model.quantizers import QuantConv2d, QuantLinear, quantize_layers, weigh
 from sw.model.reference import UnitModule
 from sw.model.scalar_norm import ScalarNorm
 from sw.model.sites import find_sites, replace_module
-from sw.run_dir import RunDir, read_json
+from sw.run_dir import RunDir
 from tests.test_model_stages import TINY, open_run, run_all
 
 pytestmark = pytest.mark.xdist_group("export")

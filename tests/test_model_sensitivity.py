@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from sw.config import from_dict
+from sw.files import read_json
 from sw.ir.errors import InputError
 from sw.model import capture, original
 from sw.model.capture import record
@@ -14,7 +15,7 @@ from sw.model.data import TensorImages
 from sw.model.runtime import device
 from sw.model.sensitivity import squared_gradients, to_weights
 from sw.model.sites import find_sites
-from sw.run_dir import RunDir, read_json
+from sw.run_dir import RunDir
 
 SMALL = {"img_size": 8, "patch_size": 4, "in_chans": 1, "num_classes": 3, "embed_dim": 16, "num_heads": 2}
 CHANNELS = 6

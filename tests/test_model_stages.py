@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from sw.config import from_dict
+from sw.files import read_json, write_json, write_text
 from sw.ir import interpret
 from sw.ir.build import Builder
 from sw.ir.errors import InputError
@@ -23,7 +24,7 @@ from sw.model.data import load_splits
 from sw.model.evaluate import predict
 from sw.model.quantize import UnitSite, load_quantized
 from sw.model.quantizers import QuantLinear
-from sw.run_dir import RunDir, read_json, write_json, write_text
+from sw.run_dir import RunDir
 
 OUTPUT = FixedFormat.parse("s8.5")
 TINY = {

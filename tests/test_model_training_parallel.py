@@ -10,11 +10,11 @@ import timm
 import torch
 
 from sw.config import AlignConfig
+from sw.files import process_rank
 from sw.model.data import TensorImages
 from sw.model.distil import Distillation
 from sw.model.recipe import Recipe
 from sw.model.training import fit
-from sw.run_dir import process_rank
 
 ROOT = Path(__file__).parents[1]
 STEPS, BATCH = 20, 8

@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from sw.cli import main
+from sw.files import read_json, write_json, write_text
 from sw.report.compare import compare, show
-from sw.run_dir import read_json, write_json, write_text
 from tests.test_report_page import check_page
 
 CONFIG = """name = "{name}"

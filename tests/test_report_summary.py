@@ -5,10 +5,11 @@ import pytest
 from rich.console import Console
 
 from sw.config import from_dict
+from sw.files import file_digest, write_json
 from sw.report.provenance import ACCURACY_STAGES
 from sw.report.summary import _accuracy, _further_seeds, _measured
 from sw.report.tables import show
-from sw.run_dir import RunDir, file_digest, write_json
+from sw.run_dir import RunDir
 
 SITE = {
     "site": "norm",

@@ -28,8 +28,8 @@ from sim_tb.results import Check, UnitReport
 from sim_tb.unit import UnitFiles, digest_of_table
 from sim_tb.verify import main, read_requests
 from sw import cli
+from sw.files import file_digest, read_json, write_json
 from sw.ir.errors import InputError
-from sw.run_dir import file_digest, read_json, write_json
 
 PAGE = (Path(__file__).parents[1] / "docs/verification.md").read_text()
 COMMANDS = re.search(r"```sh\n(normforge compile.*?)```", PAGE, re.DOTALL)[1].strip().splitlines()

@@ -17,10 +17,11 @@ from sim_tb.unit import digest_of_table
 from sim_tb.verify import STAGE, main, read_requests, results_folder, verify_and_report
 from sw import cli
 from sw.config import from_dict
+from sw.files import write_npz
 from sw.ir.build import Builder
 from sw.ir.errors import InputError, VerificationError
 from sw.ir.formats import FixedFormat
-from sw.run_dir import RunDir, write_npz
+from sw.run_dir import RunDir
 
 ROOT = Path(__file__).parent.parent
 SITE = "blocks.0.norm1"

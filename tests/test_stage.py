@@ -4,8 +4,9 @@ import pytest
 
 import sw.stage
 from sw.config import from_dict
+from sw.files import write_text
 from sw.ir.errors import InputError, VerificationError
-from sw.run_dir import RunDir, write_text
+from sw.run_dir import RunDir
 from sw.stage import Stage, code_digest, guarded, report_run
 
 

@@ -11,8 +11,8 @@ from benchmarks.accuracy.measure import measure
 from benchmarks.accuracy.plan import BENCHMARKS, FUNCTION_SETS, REGIME_NAMES, Plan
 from benchmarks.accuracy.summary import checks, summarise
 from benchmarks.accuracy.tables import document
+from sw.files import read_json, write_json, write_text
 from sw.ir.errors import InputError
-from sw.run_dir import read_json, write_json, write_text
 
 
 def main(argv: Sequence[str] | None = None) -> int:

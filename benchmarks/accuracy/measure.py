@@ -17,6 +17,7 @@ from torch import nn
 
 from benchmarks.accuracy.plan import BENCHMARKS, FITTED, LAYERNORM, OURS, PUBLISHED_DYT, Arm, Plan
 from sw.config import REGIMES, AlignConfig
+from sw.files import file_digest, read_json, write_json
 from sw.model.align import recipe, swapped, train_only
 from sw.model.data import Images, Splits, load_splits
 from sw.model.distil import Distillation, blocks_of
@@ -27,7 +28,7 @@ from sw.model.refit import STEPS as REFIT_STEPS
 from sw.model.refit import refit
 from sw.model.swap import read_chosen, read_plans
 from sw.model.training import fit
-from sw.run_dir import RunDir, file_digest, read_json, write_json
+from sw.run_dir import RunDir
 from sw.stage import code_digest
 from sw.stages import stage
 from sw.terminal import progress

@@ -19,11 +19,11 @@ from benchmarks.accuracy.measure import STAGES, hashed, measure_tasks, run_dir, 
 from benchmarks.accuracy.plan import LAYERNORM, OURS, Plan
 from benchmarks.accuracy.tables import table
 from sw.config import DataConfig
+from sw.files import file_digest, write_text
 from sw.ir.errors import InputError
 from sw.model import glyphs
 from sw.model.data import GLYPHS_TRAIN, TensorImages, load_splits
 from sw.model.original import load_original
-from sw.run_dir import file_digest, write_text
 from sw.stages import stage
 
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -16,10 +16,10 @@ from benchmarks.cost_model.measure import FMAX_MHZ, measure
 from benchmarks.lut_costs import cases
 from hw.measure import resources
 from hw.pipeline import Datapath
+from sw.files import write_json
 from sw.ir.features import FEATURES, features
 from sw.ir.program import Program
 from sw.ir.schedule import plan
-from sw.run_dir import write_json
 
 ANCHORS = ("eq_const 8", "eq_const 12", "eq_const 16")
 TEST_EVERY = 6

@@ -16,8 +16,8 @@ from benchmarks.gp_bench.summary import checks, summarise
 from benchmarks.gp_bench.tables import document
 from benchmarks.gp_engines.engines import ENGINES
 from gp.baselines import FORMS
+from sw.files import write_json, write_text
 from sw.ir.errors import InputError
-from sw.run_dir import write_json, write_text
 
 DEFAULT = tuple(name for name in ENGINES if name != "gplearn")
 """gplearn is better with Pearson's correlation as its fitness, which leaves scale and offset free."""

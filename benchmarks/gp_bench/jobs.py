@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sw.files import file_digest, read_json
 from sw.ir.errors import InputError
-from sw.run_dir import file_digest, read_json
 from sw.stage import code_digest
 from sw.terminal import progress
 

@@ -29,8 +29,8 @@ from gp.exceptions import ceiling_beside
 from gp.task import evolve_site, run_task
 from sw.config import EvolveConfig
 from sw.config import load as load_config
+from sw.files import read_json, write_json
 from sw.ir.parse import parse
-from sw.run_dir import read_json, write_json
 
 RESERVE_S = 12.0
 """Of our seconds, for all that is done before and after the search itself."""

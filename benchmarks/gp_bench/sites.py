@@ -12,8 +12,8 @@ from gp.fitness import Split, split_pairs
 from gp.pairs import load_pairs
 from gp.task import Task
 from sw.config import EvolveConfig
+from sw.files import read_json
 from sw.ir.formats import FixedFormat
-from sw.run_dir import read_json
 
 OUTPUT = FixedFormat(8, 5)
 FAMILIES = tuple(SIGMAS)

@@ -19,8 +19,8 @@ from benchmarks.units.plan import (
 )
 from benchmarks.units.summary import checks, summarise
 from benchmarks.units.tables import document
+from sw.files import write_json, write_text
 from sw.ir.errors import InputError
-from sw.run_dir import write_json, write_text
 
 
 def write(plan: Plan, out: Path) -> None:

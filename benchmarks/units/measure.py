@@ -27,6 +27,7 @@ from hw.streams import lane_bits
 from hw.tools import NEXTPNR_ECP5, NEXTPNR_ICE40, YOSYS
 from sim_tb.gate_level import flowing, sequences, simulate_unit
 from sim_tb.netlist import synthesised
+from sw.files import file_digest, read_json, write_json
 from sw.ir import interpret
 from sw.ir.design import Design, designs
 from sw.ir.formats import FixedFormat, IntArray
@@ -34,7 +35,6 @@ from sw.ir.parse import parse
 from sw.ir.pipelining import Pipelining
 from sw.ir.realize.target import Target
 from sw.ir.refmap import reference_map
-from sw.run_dir import file_digest, read_json, write_json
 from sw.stage import code_digest
 from sw.terminal import progress
 

@@ -11,9 +11,9 @@ from hw.emit import TOP_PREFIX, check_name, make_unit_folder, unit_verilog
 from hw.fusesoc_core import core_id, core_text
 from hw.layernorm import build, timing
 from hw.streams import lane_bits
+from sw.files import write_json, write_text
 from sw.ir.affine import Affine
 from sw.ir.layernorm import LayerNorm
-from sw.run_dir import write_json, write_text
 
 _LIBRARY = "norms"
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sw.config import AlignConfig, digest
+from sw.files import file_digest, write_json
 from sw.model.data import Splits, load_splits
 from sw.model.distil import Distillation, blocks_of
 from sw.model.evaluate import report_accuracy
@@ -23,7 +24,7 @@ from sw.model.sites import is_site
 from sw.model.swap import read_chosen, read_plans, swap
 from sw.model.training import fit, keeping
 from sw.model.weights import load_weights, save_weights
-from sw.run_dir import RunDir, file_digest, write_json
+from sw.run_dir import RunDir
 from sw.stage import Stage
 
 REFITTED = {"affine": "rescaled", "readers": "refitted", "writers": "corrected"}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sw.config import RunConfig
+from sw.files import write_json, write_npz
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat, FloatArray
 from sw.model.data import Images, limit_to, load_splits
@@ -19,7 +20,7 @@ from sw.model.original import load_original
 from sw.model.runtime import device, seed_all
 from sw.model.sensitivity import squared_gradients, to_weights
 from sw.model.sites import channel_dim, find_sites, pre_affine
-from sw.run_dir import RunDir, write_json, write_npz
+from sw.run_dir import RunDir
 from sw.stage import Stage
 from sw.terminal import progress
 

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sw.files import write_json, write_npz
 from sw.ir.formats import IntArray
 from sw.model.data import Images
 from sw.model.runtime import device
-from sw.run_dir import RunDir, write_json, write_npz
+from sw.run_dir import RunDir
 from sw.terminal import progress
 
 

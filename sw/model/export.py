@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
 from sw.arrays import opened_npz
+from sw.files import atomic, keep_only, read_json, write_json
 from sw.ir.errors import InputError, VerificationError
 from sw.model.data import Images, limit_to, load_splits
 from sw.model.evaluate import logits, report_accuracy
@@ -28,7 +29,7 @@ from sw.model.original import load_original
 from sw.model.quantize import load_quantized
 from sw.model.runtime import device
 from sw.model.weights import disk_trouble
-from sw.run_dir import RunDir, atomic, keep_only, read_json, write_json
+from sw.run_dir import RunDir
 from sw.stage import Stage
 
 ONNX, JSON, ARRAYS = "model.onnx", "model.json", "model.safetensors"

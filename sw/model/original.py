@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sw.config import ModelConfig, digest
+from sw.files import file_digest
 from sw.ir.errors import InputError
 from sw.model.data import load_splits
 from sw.model.evaluate import report_accuracy
@@ -21,7 +22,7 @@ from sw.model.runtime import prepare, seed_all
 from sw.model.sites import find_sites
 from sw.model.training import fit, keeping
 from sw.model.weights import load_weights, missing_checkpoint, save_weights
-from sw.run_dir import RunDir, file_digest
+from sw.run_dir import RunDir
 from sw.stage import Stage
 
 LABEL_SMOOTHING = 0.1

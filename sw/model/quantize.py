@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sw.config import digest
+from sw.files import file_digest, write_npz
 from sw.ir.errors import InputError
 from sw.ir.formats import IntArray
 from sw.ir.parse import parse
@@ -29,7 +30,7 @@ from sw.model.sites import along_channels, replace_module
 from sw.model.swap import read_plans
 from sw.model.training import fit, keeping
 from sw.model.weights import load_weights, save_weights
-from sw.run_dir import RunDir, file_digest, write_npz
+from sw.run_dir import RunDir
 from sw.stage import Stage
 
 

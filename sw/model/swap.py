@@ -7,12 +7,13 @@ from typing import Any
 
 from torch import nn
 
+from sw.files import read_json
 from sw.ir.errors import InputError
 from sw.ir.parse import parse
 from sw.model.fold import FoldPlan
 from sw.model.scalar_norm import ScalarNorm
 from sw.model.sites import affine, channel_dim, find_sites, replace_module, unknown_site
-from sw.run_dir import RunDir, read_json
+from sw.run_dir import RunDir
 
 TOKENS = ("cls_token", "dist_token", "reg_token", "register_tokens", "pos_embed")
 """timm's names of the parameters that make a token the same in every image."""

@@ -16,11 +16,12 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from sw.config import ComputeConfig
+from sw.files import atomic, process_rank
 from sw.model.data import Batch, Images
 from sw.model.recipe import Recipe, parameter_groups, rate_at
 from sw.model.runtime import device, seed_all
 from sw.model.weights import disk_trouble
-from sw.run_dir import RunDir, atomic, process_rank
+from sw.run_dir import RunDir
 from sw.stage import code_digest
 from sw.terminal import progress
 

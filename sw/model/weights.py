@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from sw.files import atomic
 from sw.ir.errors import InputError
 from sw.model.messages import first_line
-from sw.run_dir import atomic
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
 """Keys under which training scripts put the state dict."""

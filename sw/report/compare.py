@@ -12,10 +12,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from sw.files import make_folder, read_json, write_text
 from sw.ir.errors import InputError
 from sw.report.page import page
 from sw.report.tables import ACCURACIES
-from sw.run_dir import make_folder, read_json, write_text
 from sw.terminal import table_console
 
 NAMES = ("A", "B")

@@ -9,10 +9,11 @@ from typing import Any
 from hw.rivals import EVOLVED
 from sw.arrays import opened_npz
 from sw.config import ReportConfig
+from sw.files import read_json
 from sw.ir.formats import FixedFormat
 from sw.report.cycles import hg_pipe_attention, hg_pipe_mlp, interval
 from sw.report.traffic import VITS, WAYS, Machine, Network, layernorm
-from sw.run_dir import RunDir, read_json
+from sw.run_dir import RunDir
 
 GIGA = 1e9
 BITS_PER_KIB = 8 * 1024

@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sw.run_dir import RunDir, file_digest, read_json
+from sw.files import file_digest, read_json
+from sw.run_dir import RunDir
 from sw.stages import LAST_ACCURACY_STAGE, STAGES
 
 ACCURACY_STAGES = tuple(STAGES)[: list(STAGES).index(LAST_ACCURACY_STAGE) + 1]

@@ -15,6 +15,7 @@ from gp.pictures import draw_sites
 from hw.rivals import EVOLVED
 from sw.arrays import opened_npz
 from sw.config import RunConfig, digest, load
+from sw.files import file_digest, read_json, write_json, write_npz, write_text
 from sw.ir.errors import InputError
 from sw.ir.formats import IntArray
 from sw.report.norms import comparison, cycles, traffic
@@ -23,7 +24,7 @@ from sw.report.page import render
 from sw.report.provenance import is_current, is_like
 from sw.report.tables import ACCURACIES, OPTIONAL, show
 from sw.report.traffic import ROW_BUFFER, TWO_PASSES, UNFUSED
-from sw.run_dir import RunDir, file_digest, read_json, write_json, write_npz, write_text
+from sw.run_dir import RunDir
 from sw.stage import Stage
 from sw.stages import LAST_ACCURACY_STAGE
 from sw.terminal import table_console
