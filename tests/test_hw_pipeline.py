@@ -155,6 +155,17 @@ def test_random_programs_equal_the_interpreter_under_stalls(seed: int) -> None:
     assert [last for *_, last in traffic.received] == [last for _, last in beats]
 
 
+@pytest.mark.parametrize("latency", [5, 6, 8])
+def test_block_memories_keep_a_given_latency(latency: int) -> None:
+    formats = FixedFormat.parse("s10.7"), FixedFormat.parse("s12.8")
+    program = realize(parse("sin(sin(x))"), *formats, kind="operator").program
+    program, schedule = pipelined(program, Pipelining(latency=latency, block_memory=True))
+    assert schedule.blocks
+    codes = program.input.codes()[::3]
+    traffic = simulate(Unit(program, schedule), beats_of(codes, 1))
+    assert traffic.codes == interpret.run(program, codes).tolist()
+
+
 def test_wide_input_equals_the_interpreter() -> None:
     high = 1 << 27
     program = Program(

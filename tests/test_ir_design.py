@@ -36,6 +36,15 @@ def test_each_objective_is_best_at_its_own_aim() -> None:
     assert best["bram"].lut6 < best["lut"].lut6
 
 
+def test_what_a_latency_has_no_room_for_is_left_out() -> None:
+    target = Target.of(parse("tanh(x)"), S("s10.7"), S("s8.6"))
+    found = designs([target], Pipelining(latency=1), objective="bram")
+    assert found
+    assert all(design.schedule.latency_cycles == 1 for design in found)
+    with pytest.raises(InputError, match="latency must be 2 or more with block memory, not 1"):
+        designs([target], Pipelining(latency=1), objective="bram", kind="table")
+
+
 def test_a_forced_kind_is_the_only_one() -> None:
     assert [d.realization.kind for d in designs([TANH], Pipelining(), kind="pwl")] == ["pwl"]
 

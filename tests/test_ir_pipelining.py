@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from sw.ir.parse import parse
 from sw.ir.pipelining import Pipelining, cut_to, pipelined
 from sw.ir.program import Op, Program
 from sw.ir.realize import realize
-from sw.ir.schedule import block_tables, plan_latency
+from sw.ir.schedule import Schedule, block_tables, plan_latency
 
 S = FixedFormat.parse
 
@@ -84,6 +86,35 @@ def test_a_given_latency_is_what_comes_out() -> None:
     program = table("tanh(x)", "s12.9", "s8.7", kind="pwl")
     assert any(i.op is Op.MUL for i in program.instrs)
     assert [pipelined(program, Pipelining(latency=n))[1].latency_cycles for n in (1, 3, 7)] == [1, 3, 7]
+
+
+@pytest.mark.parametrize(
+    ("formula", "input", "output", "latency"),
+    [
+        ("sin(sin(x))", "s10.7", "s12.8", 3),
+        ("sin(sin(sin(x)))", "s10.7", "s12.8", 4),
+        ("sin(x) + sin(1.5*x)", "s10.7", "s12.8", 2),
+    ],
+)
+def test_a_given_latency_has_room_for_every_block_memory(
+    formula: str, input: str, output: str, latency: int
+) -> None:
+    program = table(formula, input, output, kind="operator")
+    found = {cycles: in_blocks(program, cycles) for cycles in range(latency, latency + 6)}
+    assert found[latency + 5] is not None
+    for cycles, schedule in found.items():
+        if schedule is not None:
+            assert schedule.blocks
+            assert schedule.latency_cycles == cycles
+            assert max(schedule.stages) < cycles, "the result comes from a register"
+            assert all(schedule.stages[index] + 1 < cycles for index in schedule.blocks)
+
+
+def in_blocks(program: Program, cycles: int) -> Schedule | None:
+    """The schedule with block memories in a given latency; None where it has no room for them."""
+    with contextlib.suppress(InputError):
+        return pipelined(program, Pipelining(latency=cycles, block_memory=True))[1]
+    return None
 
 
 def test_a_latency_without_room_for_the_block_memory_is_refused() -> None:

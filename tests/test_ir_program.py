@@ -67,6 +67,12 @@ def test_width_of_a_wire(lo, hi, width, signed):
             ((1, 2),),
             r"address of instruction 1 must lie in table 0 \[0, 1\], not \[-128, 127\]",
         ),
+        (
+            (Instr(Op.INPUT, (), (), 0, 1), Instr(Op.LOOKUP, (0,), (0,), 0, 1)),
+            ((1, 2),),
+            r"range of the input must be that of s8\.5, not \[0, 1\]",
+        ),
+        ((INPUT,), ((0, 1 << 70),), "entries of table 0 must be within 62 bits"),
     ],
 )
 def test_broken_programs_are_refused(instrs, tables, message):
@@ -78,6 +84,7 @@ def test_broken_programs_are_refused(instrs, tables, message):
     ("change", "message"),
     [
         ({"version": 2}, "program version must be 1, not 2"),
+        ({"version": True}, "program version must be 1, not True"),
         ({"input": "s0.3"}, "width of a signed format"),
         ({"instructions": [{"op": "nonsense"}]}, r"program must be JSON as docs/ir\.md describes"),
         ({"instructions": None}, r"program must be JSON as docs/ir\.md describes"),
@@ -100,6 +107,10 @@ def test_from_json_wrong(change, message):
 def test_from_json_of_no_json():
     with pytest.raises(InputError, match="program must be JSON"):
         Program.from_json("{")
+    with pytest.raises(
+        InputError, match=r"program must be JSON as docs/ir\.md describes, not nested so deeply"
+    ):
+        Program.from_json("[" * 200_000)
 
 
 def test_dropping_reads_the_upper_bits_of_a_wider_input():

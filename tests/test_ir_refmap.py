@@ -8,7 +8,7 @@ from hypothesis import given
 
 from sw.ir.bounded import FLOAT64
 from sw.ir.errors import InputError
-from sw.ir.expr import interpret_expr
+from sw.ir.expr import evaluate, interpret_expr
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
 from sw.ir.refmap import reference_map
@@ -124,6 +124,46 @@ def test_float_enclosures_hold_the_true_value(expr):
 def test_undefined_functions_name_the_first_bad_input(text, message):
     with pytest.raises(InputError, match=message):
         reference_map(parse(text), S("s8.4"), S("s8.4"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("sqrt(relu(0.1*x))", "sqrt(max(0.1*x, 0))", "sqrt(relu(x/3))", "sqrt(relu(sin(x)))"),
+        *("sqrt(0 - min(0.1*x, 0))", "sqrt(abs(0.3*x - 0.3))", "sqrt(max(0.3*x, 0.3) - 0.3)"),
+    ],
+)
+def test_roots_of_what_is_exactly_zero(text):
+    """Against mpmath with 60 digits, which these are far from ties for."""
+    formula, input, output = parse(text), S("s8.4"), S("s8.5")
+    found = reference_map(formula, input, output)
+    functions = {"sqrt": lambda v: mpmath.sqrt(v if abs(v) > 1e-50 else 0), "sin": mpmath.sin}
+    ops = FRACTIONS | functions | {"relu": lambda a: max(a, 0)}
+    with mpmath.workdps(60):
+        for code, entry in zip(input.codes().tolist(), found.tolist(), strict=True):
+            value = interpret_expr(
+                formula, mpmath.mpf(code) / 16, lambda c: mpmath.mpf(c.numerator) / c.denominator, ops
+            )
+            assert entry == min(max(int(mpmath.nint(value * 32)), -128), 127)
+
+
+@pytest.mark.parametrize("text", ["exp(-exp(exp(x)))", "x*exp(-exp(exp(x)))"])
+def test_what_is_too_small_to_be_written_is_zero(text):
+    """exp(exp(8)) has 1,300 digits before the point."""
+    with np.errstate(over="ignore"):
+        expected = S("s8.6").quantize(evaluate(parse(text), S("s8.4").to_real(S("s8.4").codes())))
+    found = reference_map(parse(text), S("s8.4"), S("s8.6"))
+    assert np.abs(found - expected).max() <= 1
+    assert found[-20:].tolist() == [0] * 20
+
+
+@pytest.mark.parametrize(
+    ("text", "input"),
+    [("sin(exp(x))", "s6.-14"), ("exp(-exp(exp(x)))", "s8.3"), ("sin(exp(exp(x)))", "s8.4")],
+)
+def test_what_would_take_forever_is_refused_at_once(text, input):
+    with pytest.raises(InputError, match="or too large to be computed"):
+        reference_map(parse(text), S(input), S("s8.6"))
 
 
 def test_floor_of_what_only_seems_to_reach_an_integer():

@@ -23,6 +23,7 @@ Bounded = tuple[Any, Any]
 _ULPS = 4
 """What a library function may be off, in units of 2^-53 of its value: two to four last places."""
 _EXP_LIMIT = 1e6
+_SIN_BITS = 4096
 _FUNCTIONS = ("tanh", "erf", "exp", "log", "sqrt", "atan", "sin", "sigmoid", "floor")
 
 
@@ -38,7 +39,8 @@ class Arithmetic:
         product_residual: The same for ``a * b``.
         quotient_residual: A bound of ``|a - b * q|``, given a, b and the rounded quotient q.
         number: The nearest value of an exact number, and the bound of its rounding.
-        tie: What lies so close to an integer counts as that integer where ``floor`` asks.
+        tie: What lies so close to an integer counts as that integer where ``floor`` asks, and what lies so
+            close to 0 as 0 where ``sqrt`` does.
     """
 
     unit: Any
@@ -61,10 +63,10 @@ class Arithmetic:
             "div": self._div,
             "pow": self._pow,
             "abs": lambda a: (np.abs(a[0]), a[1]),
-            "relu": lambda a: (np.maximum(a[0], 0 * a[0]), a[1]),
+            "relu": lambda a: _larger(a, (0 * a[0], 0 * a[1])),
             "floor": self._floor,
-            "min": lambda a, b: (np.minimum(a[0], b[0]), np.maximum(a[1], b[1])),
-            "max": lambda a, b: (np.maximum(a[0], b[0]), np.maximum(a[1], b[1])),
+            "min": lambda a, b: _neg(_larger(_neg(a), _neg(b))),
+            "max": _larger,
             "clip": self._clip,
             "tanh": self._lipschitz("tanh", 1.0),
             "erf": self._lipschitz("erf", 1.13),
@@ -127,6 +129,7 @@ class Arithmetic:
     def _exp(self, a: Bounded) -> Bounded:
         v = self.functions["exp"](a[0])
         spread = np.where(a[1] < 1, v * 2 * a[1], np.inf)  # exp(e) - 1 < 2e below 1
+        spread = np.where(a[0] + 2 * a[1] < -_EXP_LIMIT, 0 * v, spread)  # the result is below ``tiny``
         return v, spread + _ULPS * self._rounding(v)
 
     def _log(self, a: Bounded) -> Bounded:
@@ -137,11 +140,12 @@ class Arithmetic:
         return np.where(safe, v, np.nan), np.where(safe, e, np.inf)
 
     def _sqrt(self, a: Bounded) -> Bounded:
-        safe = (a[0] > 2 * a[1]) | ((a[0] == 0) & (a[1] == 0))
-        inside = np.where(safe, a[0], 1)
+        zero = ((a[0] == 0) & (a[1] == 0)) | (np.abs(a[0]) + a[1] < self.tie)
+        safe = (a[0] > 2 * a[1]) | zero
+        inside = np.where(zero, 0 * a[0], np.where(safe, a[0], 1))
         v = self.functions["sqrt"](inside)
         e = a[1] / np.where(v == 0, 1, v) + self._rounding(v)
-        return np.where(safe, v, np.nan), np.where(safe, np.where(a[0] == 0, 0, e), np.inf)
+        return np.where(safe, v, np.nan), np.where(safe, np.where(zero, 0, e), np.inf)
 
 
 def enclosure(a: Bounded) -> tuple[Any, Any]:
@@ -156,6 +160,14 @@ def enclosure(a: Bounded) -> tuple[Any, Any]:
 
 def _neg(a: Bounded) -> Bounded:
     return -a[0], a[1]
+
+
+def _larger(a: Bounded, b: Bounded) -> Bounded:
+    """The maximum, with the error of one alone where it is the larger one for certain."""
+    (a_low, a_high), (b_low, b_high) = enclosure(a), enclosure(b)
+    either = np.maximum(a[1], b[1])
+    e = np.where(a_low > b_high, a[1], np.where(b_low > a_high, b[1], either))
+    return np.maximum(a[0], b[0]), e
 
 
 def _two_sum(a: Any, b: Any, s: Any) -> Any:
@@ -216,7 +228,7 @@ def multiprecision(bits: int, tie: Any = 0.0) -> Arithmetic:
         return np.abs(a) * unit * 2
 
     names = {"tanh": mpmath.tanh, "erf": mpmath.erf, "exp": _mp_exp, "log": mpmath.log}
-    names |= {"sqrt": mpmath.sqrt, "atan": mpmath.atan, "sin": mpmath.sin, "sigmoid": _mp_sigmoid}
+    names |= {"sqrt": mpmath.sqrt, "atan": mpmath.atan, "sin": _mp_sin, "sigmoid": _mp_sigmoid}
     names |= {"floor": mpmath.floor}
     functions = {name: np.frompyfunc(f, 1, 1) for name, f in names.items()}
     tiny = mpmath.mpf(2) ** (-8 * bits)
@@ -230,8 +242,15 @@ def _scalar(v: Any) -> Any:
 
 
 def _mp_exp(v: Any) -> Any:
-    """exp, infinite beyond e^1000000: mpmath would build numbers with millions of exponent digits."""
+    """exp, infinite beyond e^1000000 and 0 below its inverse: an argument may have millions of bits."""
+    if v <= -_EXP_LIMIT:
+        return mpmath.mpf(0)
     return mpmath.exp(v) if v < _EXP_LIMIT else mpmath.inf
+
+
+def _mp_sin(v: Any) -> Any:
+    """sin, not a number where its argument is so large that no precision of ours knows its phase."""
+    return mpmath.sin(v) if mpmath.isfinite(v) and mpmath.mag(v) < _SIN_BITS else mpmath.nan
 
 
 def _mp_sigmoid(v: Any) -> Any:

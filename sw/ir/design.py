@@ -80,7 +80,14 @@ def designs(
     if kind != "auto" and not found:
         found = [plan_kind(kind, targets[0])]  # says why it cannot be
     merit, period_ns = OBJECTIVES[objective], 1000.0 / wanted.clock_mhz
-    made = [_designed(realization, wanted) for realization in found]
+    made, refusals = list[Design](), list[InputError]()
+    for realization in found:
+        try:
+            made.append(_designed(realization, wanted))
+        except InputError as error:  # a latency that this one cannot have; another may
+            refusals.append(error)
+    if not made:
+        raise refusals[0]
     allowed = targets[0].max_ulp
     return sorted(made, key=lambda d: (d.realization.max_ulp > allowed, *merit(d, period_ns)))
 

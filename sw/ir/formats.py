@@ -99,6 +99,8 @@ class FixedFormat:
     def covering(cls, largest: float, width: int) -> FixedFormat:
         """The finest signed format of ``width`` bits whose range holds +-``largest``.
 
+        Where that would need a binary point beyond +-``MAX_FRAC``, the format with the nearest one.
+
         >>> str(FixedFormat.covering(5.0, 8))
         's8.4'
         """

@@ -18,7 +18,8 @@ _BINARY_SIGNS: dict[type[ast.operator], str] = {
 MAX_LENGTH = 10_000
 MAX_POWER = 64
 MAX_NUMBER = 10**30
-MAX_LITERAL = 80
+MAX_LITERAL = 135
+"""Letters of a number: 30 digits, the point, and what a denominator of at most ``MAX_NUMBER`` may need."""
 MAX_DEPTH = 100
 """Operations inside operations."""
 

@@ -112,6 +112,9 @@ class Program:
             raise InputError("a program must have at least one instruction, not 0")
         for index, instr in enumerate(self.instrs):
             self._check(index, instr)
+        for index, entries in enumerate(self.tables):
+            if any(entry.bit_length() >= MAX_WIRE_BITS for entry in entries):
+                raise InputError(f"entries of table {index} must be within {MAX_WIRE_BITS} bits")
         result = self.instrs[-1]
         if result.lo < self.output.min_raw or result.hi > self.output.max_raw:
             raise InputError(
@@ -136,6 +139,8 @@ class Program:
             )
         if (instr.op is Op.INPUT) and index > 0:
             raise InputError(f"instruction {index} must not be an input; only the first may be")
+        if instr.op is Op.INPUT and (instr.lo, instr.hi) != (self.input.min_raw, self.input.max_raw):
+            raise InputError(f"range of the input must be that of {self.input}, not [{instr.lo}, {instr.hi}]")
         if instr.op is Op.CONST and not instr.lo == instr.hi == instr.params[0]:
             raise InputError(
                 f"range of instruction {index} (const) must be its parameter {instr.params[0]} alone, "
@@ -188,13 +193,15 @@ class Program:
         try:
             body = json.loads(text)
             version = body["version"]
-            if version != VERSION:
+            if type(version) is not int or version != VERSION:
                 raise InputError(f"program version must be {VERSION}, not {version!r}")
             instrs = tuple(_instr(item) for item in body["instructions"])
             tables = tuple(_integers(table) for table in body["tables"])
             formats = FixedFormat.parse(body["input"]), FixedFormat.parse(body["output"])
         except InputError:
             raise
+        except RecursionError as error:
+            raise InputError("program must be JSON as docs/ir.md describes, not nested so deeply") from error
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"program must be JSON as docs/ir.md describes, not this: {error}") from error
         return cls(*formats, instrs, tables)

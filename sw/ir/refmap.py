@@ -16,6 +16,8 @@ from sw.ir.interpret import MAX_TABLE_BITS
 
 _PRECISIONS = (120, 480, 1920)
 """mpmath bits tried in turn; what 1920 bits cannot tell from a tie counts as one."""
+_CHUNK = 1 << 14
+"""Codes that are looked at at once: a formula may have thousands of intermediate values for each."""
 _TIE = mpmath.mpf(2) ** -256
 """An enclosure around half a code must be narrower than this for a tie."""
 
@@ -44,9 +46,12 @@ def reference_map(expr: Expr, input: FixedFormat, output: FixedFormat) -> IntArr
     block = 1 << min(_unread_bits(expr, input), input.width - 1)
     codes = input.codes()[::block]
     result = np.zeros(codes.shape, dtype=np.int64)
-    low, high = _limits(expr, input.to_real(codes), output, FLOAT64)
-    decided = low == high
-    result[decided] = low[decided].astype(np.int64)
+    decided = np.zeros(codes.shape, dtype=bool)
+    for start in range(0, len(codes), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        low, high = _limits(expr, input.to_real(codes[part]), output, FLOAT64)
+        decided[part] = same = low == high
+        result[part][same] = low[same].astype(np.int64)
     open_codes = np.flatnonzero(~decided)
     if open_codes.size:
         result[open_codes] = _decide(expr, codes[open_codes], input, output)

@@ -80,11 +80,10 @@ def plan_latency(
         raise InputError(f"latency must be 1..{MAX_LATENCY} cycles, not {latency_cycles!r}")
     blocks = block_tables(program) if block_memory else frozenset()
     graph = _Graph(program.instrs, math.inf, blocks, family)
-    if graph.earliest()[-1] >= latency_cycles:
-        raise InputError(
-            f"latency must be {graph.earliest()[-1] + 1} or more with block memory, not {latency_cycles}"
-        )
-    low, high = max(graph.costs), sum(graph.costs)
+    least = graph.least_latency()
+    if least > latency_cycles:
+        raise InputError(f"latency must be {least} or more with block memory, not {latency_cycles}")
+    low, high = max(graph.costs), sum(graph.costs) + (BLOCK_NS if blocks else 0.0)
     while high - low > RESOLUTION_NS:
         graph.budget_ns = (low + high) / 2
         fits = graph.least_latency() <= latency_cycles
@@ -129,17 +128,23 @@ class _Graph:
         ]
         self.register_ns = register_ns(family)
         self.budget_ns = budget_ns
+        self._behind_block = int(len(instrs) - 1 in blocks)
+        self._readers: list[list[int]] = [[] for _ in instrs]
+        for index, arguments in enumerate(self.reads):
+            for arg in arguments:
+                self._readers[arg].append(index)
 
     def schedule(self, latency: int) -> Schedule:
         """The earliest stages, moved within a latency that they fit to where registers are fewest."""
         stages = self.fewer_registers(self.earliest(), latency)
+        assert stages[-1] + self._behind_block < latency, "a result must come from a register"
         bits = self.register_bits(stages, latency)
         slowest = max(*self.arrivals(stages), BLOCK_NS if self.blocks else 0.0)
         return Schedule(tuple(stages), latency, bits, slowest + self.register_ns, self.blocks)
 
     def least_latency(self) -> int:
         """Registers of the earliest stages; a block memory at the end has one more behind its own."""
-        return self.earliest()[-1] + 1 + (len(self.instrs) - 1 in self.blocks)
+        return self.earliest()[-1] + 1 + self._behind_block
 
     def arrivals(self, stages: Sequence[int]) -> list[float]:
         """How long after its stage's register each operation is done."""
@@ -186,30 +191,33 @@ class _Graph:
 
     def register_bits(self, stages: Sequence[int], latency: int) -> int:
         """Flip-flops that carry wires across stage borders to their last reader."""
-        last = list(stages)
-        for index, arguments in enumerate(self.reads):
-            for arg in arguments:
-                last[arg] = max(last[arg], stages[index])
-        last[-1] = latency
-        return sum(
-            instr.width * (last[index] - stages[index] - (index in self.blocks))
-            for index, instr in enumerate(self.instrs)
-            if not is_constant(instr) and last[index] > stages[index]
-        )
+        return sum(self._bits_of(index, stages, latency) for index in range(len(self.instrs)))
+
+    def _bits_of(self, index: int, stages: Sequence[int], latency: int) -> int:
+        """Flip-flops that carry one wire."""
+        instr, own = self.instrs[index], stages[index]
+        if is_constant(instr):
+            return 0
+        is_result = index == len(self.instrs) - 1
+        last = latency if is_result else max((stages[r] for r in self._readers[index]), default=own)
+        return instr.width * (last - own - (index in self.blocks)) if last > own else 0
 
     def fewer_registers(self, stages: list[int], latency: int) -> list[int]:
         """Move single operations by whole stages, last to first and back, while register bits fall."""
-        best, fewest = list(stages), self.register_bits(stages, latency)
+        best, end = list(stages), len(self.instrs) - 1
         improved = latency > 1
         while improved:
             improved = False
-            order = range(len(self.instrs) - 1, 0, -1)
+            order = range(end, 0, -1)
             for index, step in [(i, 1) for i in order] + [(i, -1) for i in reversed(order)]:
-                trial = list(best)
-                trial[index] += step
-                if not 0 <= trial[index] < latency:
+                latest = latency - 1 - (self._behind_block if index == end else 0)
+                if not 0 <= best[index] + step <= latest:
                     continue
-                bits = self.register_bits(trial, latency)
-                if bits < fewest and self.fits(trial):
-                    best, fewest, improved = trial, bits, True
+                touched = {index, *self.reads[index]}  # whose registers a move changes
+                before = sum(self._bits_of(i, best, latency) for i in touched)
+                best[index] += step
+                if sum(self._bits_of(i, best, latency) for i in touched) < before and self.fits(best):
+                    improved = True
+                else:
+                    best[index] -= step
         return best
