@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from sw.arguments import ArgumentParser, add_run_arguments, guarded
+from sw.config import without_run
+from sw.files import make_folder
 from sw.ir.errors import InputError
+from sw.run_dir import RunDir
 from sw.stage import open_run, report_run
 
 
@@ -58,14 +61,15 @@ def evolve(args: argparse.Namespace, run_stage: Callable[[argparse.Namespace], i
             raise InputError(f"{option} must come with --pairs; a run takes formats from its configuration")
     args.overrides += [f"evolve.{key}={value}" for key, value in _settings(args).items()]
     if args.force:
-        _forget(open_run(args).root)
+        _forget(open_run(args))
     return run_stage(args)
 
 
-def _forget(folder: Path) -> None:
-    """Remove what finished tasks left, so that they are done again."""
-    for path in (folder / "evolve").glob("*.json"):
-        path.unlink()
+def _forget(run: RunDir) -> None:
+    """Remove what finished tasks left, so that they are done again; not while another process works on it."""
+    with run.locked():
+        for path in (run.root / "evolve").glob("*.json"):
+            path.unlink()
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -103,7 +107,7 @@ def _evolve_pairs(args: argparse.Namespace) -> int:
                 f"--{side}-width {width} must not come with --{side} {format}, which has a width"
             )
     if args.force:
-        _forget(args.folder)
+        _forget(RunDir(make_folder(args.folder), without_run()))
     run = evolve_pairs(
         args.pairs,
         args.folder,

@@ -92,7 +92,8 @@ def evolve_pairs(
         check_weighted(pairs, sites)
     run = RunDir(make_folder(out), config)
     inputs = {s.site: fixed_input or _from_data(pairs, s, config) for s in sites}
-    _evolve(run, pairs, sites, inputs, fixed_output or output_format(config.unit))
+    with run.locked():
+        _evolve(run, pairs, sites, inputs, fixed_output or output_format(config.unit))
     return run
 
 
@@ -109,7 +110,8 @@ def _from_data(pairs: Path, site: SitePairs, config: RunConfig) -> FixedFormat:
     """
     wide = FixedFormat.covering(site.absmax * 2.0**config.capture.headroom_bits, config.unit.in_width)
     x, y, w = load_pairs(pairs, site.site)
-    split = split_pairs(x, y, w, share=config.evolve.held_out, seed=config.seed)
+    weights = w if config.evolve.weights == "sensitivity" else None  # as the tasks split them
+    split = split_pairs(x, y, weights, share=config.evolve.held_out, seed=config.seed)
     target = bin_pairs(split.x, split.y, split.w, growth_penalty=0.0)
     finer = [replace(wide, frac=frac) for frac in range(wide.frac, min(MAX_FRAC, wide.frac + MAX_FINER) + 1)]
     explained = [target.explained(f) for f in finer]
@@ -220,10 +222,10 @@ def _read_if_valid(path: Path, task: Task) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        body: dict[str, Any] = read_json(path)
+        body = read_json(path)
     except InputError:
         return None
-    return body if body.get("digest") == task.digest() else None
+    return body if isinstance(body, dict) and body.get("digest") == task.digest() else None
 
 
 def _decide(

@@ -211,7 +211,7 @@ class CodeStats:
         w = unit_weights(w, len(x))
         index, place = np.unique(input.quantize(x) - input.min_raw, return_inverse=True)
         count, sum_y = (np.asarray(np.bincount(place, v), dtype=np.float64) for v in (w, w * y))
-        return cls(index, count, sum_y, float((w * y) @ y))
+        return cls(index, count, sum_y, _dot(w * y, y))
 
     def fit(self, table: FloatArray, affine: str = "free") -> tuple[float, float]:
         """Least squares scale and offset of y against a table of every input code's value.
@@ -236,7 +236,7 @@ class CodeStats:
     def r2(self, table: FloatArray, scale: float, offset: float) -> float:
         """R^2 of scale * table + offset; 0 where y is constant."""
         v = scale * table[self.index] + offset
-        error = self.sum_yy - 2 * float(v @ self.sum_y) + float(self.count @ (v * v))
+        error = self.sum_yy - 2 * _dot(v, self.sum_y) + _dot(self.count, v * v)
         total = self.sum_yy - float(self.sum_y.sum()) ** 2 / float(self.count.sum())
         return 1.0 - error / total if total > 0 else 0.0
 

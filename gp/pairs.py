@@ -16,7 +16,9 @@ from sw.ir.errors import InputError
 from sw.ir.formats import FloatArray
 
 SMALLEST, LARGEST = 1e-9, 1e9
-"""Of the largest |x| of a site; beyond it no fixed-point format or short constant would do."""
+"""Of the largest |x| and |y| of a site; beyond it no fixed-point format or short constant would do."""
+MOST_LEVEL = 1e5
+"""Of |mean y| over its standard deviation; beyond it squared errors drown in rounding."""
 _PARTNERS = {"_x": ("_y",), "_y": ("_x",), "_w": ("_x", "_y")}
 """What must stand beside an array, by the ends of the names."""
 
@@ -102,9 +104,22 @@ def _checked(arrays: NpzFile, site: str) -> SitePairs:
     for values in (x, y) if w is None else (x, y, w):
         digest.update(str(values.dtype).encode())
         digest.update(np.ascontiguousarray(values).data)  # no copy, unlike tobytes
-    absmax = max(-float(x.min()), float(x.max()))
-    if not SMALLEST <= absmax <= LARGEST:
+    absmax, _ = (_largest(site, name, values) for name, values in (("x", x), ("y", y)))
+    with np.errstate(over="ignore"):
+        level = abs(float(np.mean(y, dtype=np.float64))) / float(np.std(y, dtype=np.float64))
+    if level > MOST_LEVEL:
         raise InputError(
-            f"largest |x| of site '{site}' must be {SMALLEST:g}..{LARGEST:g}, not {absmax:g}; scale x first"
+            f"mean of y at site '{site}' must be at most {MOST_LEVEL:g} times its spread, not {level:g}; "
+            "subtract it first"
         )
     return SitePairs(site, len(x), absmax, w is not None, digest.hexdigest())
+
+
+def _largest(site: str, name: str, values: FloatArray) -> float:
+    largest = max(-float(values.min()), float(values.max()))
+    if not SMALLEST <= largest <= LARGEST:
+        raise InputError(
+            f"largest |{name}| of site '{site}' must be {SMALLEST:g}..{LARGEST:g}, not {largest:g}; "
+            f"scale {name} first"
+        )
+    return largest

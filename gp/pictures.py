@@ -18,7 +18,7 @@ from sw.ir import interpret
 from sw.ir.expr import evaluate
 from sw.ir.formats import FloatArray
 from sw.ir.parse import parse
-from sw.ir.program import Program
+from sw.programs import read_program
 from sw.run_dir import RunDir
 
 COLUMNS = 3
@@ -88,7 +88,7 @@ def draw_pairs(
     if show_dyt:
         dyt = evaluate(parse(entry["baselines"]["dyt"]["expression"]), grid)
         panel.plot(grid, dyt, color="tab:green", lw=1.2, ls="--", label="DyT, tanh(a x)")
-    program = Program.from_json(run.program(site).read_text())
+    program = read_program(run.program(site))
     reals = program.input.to_real(program.input.codes())
     shown = np.abs(reals) <= reach_x
     f = program.output.to_real(interpret.table(program))

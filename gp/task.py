@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,7 @@ class Task:
         for irrelevant in IRRELEVANT:
             del settings[irrelevant]
         body = dataclasses.asdict(self) | {"settings": settings, "pairs": code_digest("gp", "sw.ir")}
+        body["versions"] = [platform.python_version(), *map(metadata.version, ("numpy", "mpmath", "deap"))]
         if self.settings.budget_s:
             body["seeds"] = self.settings.seeds
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
@@ -89,7 +92,12 @@ def read_split(task: Task) -> Split:
     """The task's pairs; without weights where the settings do not ask for them."""
     x, y, w = load_pairs(Path(task.pairs), task.site)
     weights = w if task.settings.weights == "sensitivity" else None
-    return split_pairs(x, y, weights, share=task.settings.held_out, seed=task.run_seed)
+    split = split_pairs(x, y, weights, share=task.settings.held_out, seed=task.run_seed)
+    if split.y.min() == split.y.max():
+        raise InputError(
+            f"'{task.site}_y' must vary among the pairs that are not held out, not be {split.y[0]:g}"
+        )
+    return split
 
 
 def run_task(task: Task) -> dict[str, Any]:

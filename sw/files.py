@@ -118,6 +118,8 @@ def read_json(path: Path) -> Any:
         raise InputError(f"'{path}' cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise InputError(f"'{path}' is not JSON: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"'{path}' is not JSON that anybody wrote: it is nested too deeply") from error
 
 
 def read_npy(path: Path) -> np.ndarray:

@@ -1,11 +1,13 @@
 """Evolution from pairs to programs: repeatable, resumable, without torch."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -471,6 +473,63 @@ def test_y_that_x_says_nothing_of(tmp_path):
     np.savez(tmp_path / "pairs.npz", **arrays)
     sites = evolve_pairs(tmp_path / "pairs.npz", tmp_path / "o", **QUICK).read_functions()
     assert all(np.isfinite(entry["ratio"]) for entry in sites.values())
+
+
+def test_y_that_varies_in_held_out_pairs_alone_is_refused(tmp_path):
+    x = np.linspace(-2, 2, 20)
+    y = np.zeros(20)
+    y[np.random.default_rng(0).permutation(20)[0]] = 1.0  # the first of those that seed 0 holds out
+    np.savez(tmp_path / "pairs.npz", a_x=x, a_y=y)
+    with pytest.raises(InputError, match=r"^'a_y' must vary among the pairs that are not held out, not"):
+        evolve_pairs(tmp_path / "pairs.npz", tmp_path / "o", **QUICK)
+
+
+def test_weights_that_are_not_asked_for_say_nothing_of_formats(tmp_path):
+    rng = np.random.default_rng(1)
+    x = np.concatenate([rng.normal(0, 0.01, 3000), [30.0]])
+    y = np.tanh(100 * x)
+    w = np.concatenate([np.ones(3000), [0.0]])
+    np.savez(tmp_path / "bare.npz", a_x=x, a_y=y)
+    np.savez(tmp_path / "weighted.npz", a_x=x, a_y=y, a_w=w)
+    quick = QUICK | {"generations": 0}
+    found = [
+        evolve_pairs(tmp_path / f"{name}.npz", tmp_path / name, **quick).read_functions()["a"]["input"]
+        for name in ("bare", "weighted")
+    ]
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("damage", ["[1, 2]", "[" * 100_000, "3", "torn"])
+def test_a_damaged_task_is_done_again(tmp_path, damage):
+    pairs = save(tmp_path / "pairs.npz", a=0.2)
+    quick = QUICK | {"generations": 0}
+    whole = evolve_pairs(pairs, tmp_path / "o", **quick).functions.read_bytes()
+    (tmp_path / "o/evolve/a.0.json").write_text(damage)
+    assert evolve_pairs(pairs, tmp_path / "o", **quick).functions.read_bytes() == whole
+
+
+def test_a_folder_is_searched_by_one_process_at_a_time(tmp_path):
+    from gp import command
+
+    pairs = save(tmp_path / "pairs.npz", a=0.2)
+    run = evolve_pairs(pairs, tmp_path / "o", **(QUICK | {"generations": 0}))
+    kept = sorted(p.name for p in (tmp_path / "o/evolve").glob("*.json"))
+    script = """
+import sys
+from pathlib import Path
+from sw.config import without_run
+from sw.run_dir import RunDir
+with RunDir(Path("o"), without_run()).locked():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": tmp_path, "env": environment}
+    with subprocess.Popen([sys.executable, "-c", script], **options) as other:
+        assert other.stdout.readline() == b"held\n"
+        assert command.main(["--pairs", str(pairs), "-o", str(run.root), "--force"]) == 2
+        other.communicate()
+    assert sorted(p.name for p in (tmp_path / "o/evolve").glob("*.json")) == kept
 
 
 def test_force_searches_again(tmp_path):

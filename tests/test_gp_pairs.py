@@ -66,6 +66,12 @@ def test_pairs_are_loaded_as_they_are(tmp_path):
         ({"s_x": GOOD * np.nan, "s_y": GOOD}, "'s_x' must be finite"),
         ({"s_x": GOOD * 1e20, "s_y": GOOD}, r"largest \|x\| of site 's' must be 1e-09..1e\+09, not 3e\+20"),
         ({"s_x": GOOD * 1e-20, "s_y": GOOD}, r"largest \|x\| of site 's' must be 1e-09..1e\+09, not 3e-20"),
+        ({"s_x": GOOD, "s_y": GOOD * 1e20}, r"largest \|y\| of site 's' must be 1e-09..1e\+09, not 3e\+20"),
+        ({"s_x": GOOD, "s_y": GOOD * 1e-20}, r"largest \|y\| of site 's' must be 1e-09..1e\+09, not 3e-20"),
+        (
+            {"s_x": GOOD, "s_y": 1e8 + GOOD.astype(np.float64)},
+            r"mean of y at site 's' must be at most 100000 times its spread, not .*; subtract it first",
+        ),
         ({"../s_x": GOOD, "../s_y": GOOD}, r"must be usable as file names, not '\.\./s'"),
         ({"s_x": np.array([None] * 20), "s_y": GOOD}, "must be an npz file of numbers"),
         ({"s_x": GOOD[:3], "s_y": GOOD[:3]}, "pairs of site 's' must be at least 16, not 3"),

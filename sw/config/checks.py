@@ -30,7 +30,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "unit.fmax_mhz": (1, 2000),
     "evolve.population": (4, 1e6),
     "evolve.generations": (0, 1e6),
-    "evolve.max_nodes": (3, 1000),
+    "evolve.max_nodes": (3, 80),
     "evolve.tournament": (1, 1e6),
     "evolve.seeds": (1, 1000),
     "evolve.held_out": (0.01, 0.9),

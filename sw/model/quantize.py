@@ -30,6 +30,7 @@ from sw.model.sites import along_channels, replace_module
 from sw.model.swap import read_plans
 from sw.model.training import fit, keeping
 from sw.model.weights import load_weights, save_weights
+from sw.programs import read_program
 from sw.run_dir import RunDir
 from sw.stage import Stage
 
@@ -164,10 +165,7 @@ def _install_units(run: RunDir, model: nn.Module, plans: Mapping[str, FoldPlan],
 
 def _program(run: RunDir, site: str, entry: Mapping[str, Any]) -> Program:
     path = run.program(site)
-    try:
-        program = Program.from_json(path.read_text())
-    except OSError as error:
-        raise InputError(f"program '{path}' cannot be read: {error.strerror}") from error
+    program = read_program(path)
     for what, form in (("input", program.input), ("output", program.output)):
         if str(form) != entry[what]:
             raise InputError(
