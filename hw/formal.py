@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
 from hw.emit import emit_unit, table_digest
@@ -33,12 +32,11 @@ from hw.formal_stream import stream_problem
 from hw.formal_table import table_problem
 from hw.measure import cached
 from hw.tools import SBY, SMTBMC, YOSYS, Z3
-from hw.units import KEYS, read_units, read_verilog
+from hw.units import KEYS, read_table, read_units, read_verilog
 from sw.arguments import ArgumentParser, guarded
 from sw.config import load
-from sw.files import read_npy
-from sw.ir.errors import InputError, VerificationError
-from sw.ir.formats import FixedFormat, IntArray
+from sw.ir.errors import VerificationError
+from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
 from sw.ir.pipelining import Pipelining
 from sw.ir.realize import realize
@@ -156,7 +154,7 @@ def small_units(folder: Path) -> Iterator[tuple[dict[str, Any], Path]]:
 def _prove(
     unit: Mapping[str, Any], folder: Path, property: str, versions: Sequence[str], cache: Path
 ) -> Proof:
-    table = _read_table(folder / unit["table"])
+    table = read_table(folder / unit["table"])
     verilog = read_verilog(unit, folder)
     if property == "table" and FixedFormat.parse(unit["input"]).width > TABLE_BITS:
         return Proof(unit=unit["name"], property=property, outcome="simulated", problem="", seconds=0.0)
@@ -177,19 +175,12 @@ def _prove(
     return Proof(unit=unit["name"], property=property, outcome=outcome, **answer)
 
 
-def _read_table(path: Path) -> IntArray:
-    table = read_npy(path)
-    if table.ndim != 1 or table.dtype.kind not in "iu":
-        raise InputError(f"table '{path}' must be a row of integers, not {table.dtype} {table.shape}")
-    return table.astype(np.int64)
-
-
 def _leave(units: Sequence[tuple[Mapping[str, Any], Path]], proofs: Sequence[Proof]) -> None:
     """Leave the results beside every unit."""
     tools = tool_versions()
     for number, (unit, folder) in enumerate(units):
         of_unit = proofs[number * len(PROPERTIES) : (number + 1) * len(PROPERTIES)]
-        proved = {**unit, "table_sha256": table_digest(_read_table(folder / unit["table"]))}
+        proved = {**unit, "table_sha256": table_digest(read_table(folder / unit["table"]))}
         leave_results(proved, folder, {proof.property: proof.outcome for proof in of_unit}, tools)
 
 

@@ -21,7 +21,7 @@ from hw import measure
 from hw.emit import TOP_PREFIX, unit_verilog
 from hw.layernorm import VARIANTS, build, timing
 from hw.pipeline import Unit
-from hw.streams import lane_bits
+from hw.streams import buses
 from hw.tools import NEXTPNR_ECP5, YOSYS
 from sw.config import SynthConfig
 from sw.files import read_json, write_json
@@ -76,7 +76,7 @@ def rivals(run: RunDir, site: str) -> Iterator[Rival]:
         what=entry["expression"],
         verilog=(run.hdl / unit["verilog"]).read_text(encoding="utf-8"),
         top=unit["top"],
-        buses=_buses(input, output, lanes),
+        buses=buses(input, output, lanes),
         stated={
             "realization": unit["realization"],
             "latency_cycles": unit["latency_cycles"],
@@ -111,7 +111,7 @@ def _function(name: str, target: Target, clock: Pipelining, lanes: int, stated: 
         what=str(target.expr),
         verilog=unit_verilog(Unit(best.program, best.schedule, lanes=lanes), top),
         top=top,
-        buses=_buses(target.input, target.output, lanes),
+        buses=buses(target.input, target.output, lanes),
         stated={
             "realization": best.realization.kind,
             "latency_cycles": best.schedule.latency_cycles,
@@ -129,7 +129,7 @@ def _norm(norm: LayerNorm, variant: str, lanes: int) -> Rival:
         what=f"{kind} of {norm.channels} channels, {norm.input} to {norm.output}",
         verilog=unit_verilog(build(norm, variant, lanes=lanes), top),
         top=top,
-        buses=_buses(norm.input, norm.output, lanes),
+        buses=buses(norm.input, norm.output, lanes),
         stated={
             "realization": variant,
             "latency_cycles": cycles.latency_cycles,
@@ -139,10 +139,6 @@ def _norm(norm: LayerNorm, variant: str, lanes: int) -> Rival:
             "r2_fixed": None,
         },
     )
-
-
-def _buses(input: FixedFormat, output: FixedFormat, lanes: int) -> dict[str, int]:
-    return {"s_axis_tdata": lanes * lane_bits(input), "m_axis_tdata": lanes * lane_bits(output)}
 
 
 def measured(rival: Rival, config: SynthConfig, target_mhz: float, cache: Path) -> dict[str, Any]:

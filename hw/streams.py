@@ -18,6 +18,11 @@ def lane_bits(format: FixedFormat) -> int:
     return 8 * -(-format.width // 8)
 
 
+def buses(input: FixedFormat, output: FixedFormat, lanes: int) -> dict[str, int]:
+    """Bits of a unit's two data ports, by their names in Verilog."""
+    return {"s_axis_tdata": lanes * lane_bits(input), "m_axis_tdata": lanes * lane_bits(output)}
+
+
 def check_lanes(lanes: int) -> None:
     """Let through only 1..64 lanes.
 

@@ -13,7 +13,7 @@ from typing import Any
 from rich.table import Table
 
 from hw.measure import fmax_mhz, resources
-from hw.streams import lane_bits
+from hw.streams import buses
 from hw.tools import NEXTPNR_ECP5, YOSYS
 from hw.units import read_units, read_verilog
 from sw.config import RunConfig, SynthConfig
@@ -146,9 +146,10 @@ def _jobs(
     counted = partial(resources, text, [top, lane], cache=cache)
     jobs = [Job(unit["name"], ("families", family), partial(counted, family)) for family in config.families]
     if config.pnr_seeds:
-        buses = {f"{end}_tdata": _bus(unit, key) for end, key in (("s_axis", "input"), ("m_axis", "output"))}
+        input, output = (FixedFormat.parse(unit[key]) for key in ("input", "output"))
+        ports = buses(input, output, int(unit["lanes"]))
         timed = partial(
-            fmax_mhz, text, top, buses, target_mhz=target_mhz, seeds=config.pnr_seeds, cache=cache
+            fmax_mhz, text, top, ports, target_mhz=target_mhz, seeds=config.pnr_seeds, cache=cache
         )
         jobs.append(Job(unit["name"], ("fmax_mhz",), timed))
     allowed = partial(resources, text, [top], HARD_BLOCK_FAMILY, cache=cache, hard_blocks=True)
@@ -160,10 +161,6 @@ def _jobs(
         )
         jobs.append(Job(unit["name"], ("operator",), plain))
     return jobs
-
-
-def _bus(unit: Mapping[str, Any], key: str) -> int:
-    return int(unit["lanes"]) * lane_bits(FixedFormat.parse(unit[key]))
 
 
 def _answers(jobs: Sequence[Job], workers: int) -> list[tuple[Job, Any]]:

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hw.streams import MAX_LANES
 from sw.descriptions import MOST, check_keys, check_numbers, check_words
-from sw.files import read_json
+from sw.files import read_json, read_npy
 from sw.ir.errors import InputError
-from sw.ir.formats import FixedFormat
+from sw.ir.formats import FixedFormat, IntArray
 
 KEYS = ("name", "input", "output", "lanes", "latency_cycles", "table", "verilog", "top")
 _NUMBERS = {"lanes": (1, MAX_LANES), "latency_cycles": (1, MOST)}
@@ -53,3 +55,15 @@ def read_verilog(unit: Mapping[str, Any], folder: Path) -> str:
     except (OSError, ValueError) as error:  # not there, or no text
         reason = getattr(error, "strerror", None) or "no text"
         raise InputError(f"'{path}' cannot be read: {reason}") from error
+
+
+def read_table(path: Path) -> IntArray:
+    """A unit's stored table, int64, index 0 = the most negative input code.
+
+    Raises:
+        InputError: It is no one-dimensional array of integers.
+    """
+    table = read_npy(path)
+    if table.ndim != 1 or table.dtype.kind not in "iu":
+        raise InputError(f"table '{path}' must be a row of integers, not {table.dtype} {table.shape}")
+    return table.astype(np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from hw.streams import PORTS, lane_bits
+from hw.streams import PORTS, buses
 from sw.ir.formats import FixedFormat
 
 _MODULE_NAME = "DECLFILENAME"
@@ -37,8 +37,8 @@ class Port(NamedTuple):
 
 def stream_widths(unit: Mapping[str, Any]) -> dict[str, int]:
     """Bits of ``tdata`` of a unit's two streams, ``s_axis`` and ``m_axis``, from its description."""
-    ends = {"s_axis": unit["input"], "m_axis": unit["output"]}
-    return {end: unit["lanes"] * lane_bits(FixedFormat.parse(text)) for end, text in ends.items()}
+    input, output = (FixedFormat.parse(unit[key]) for key in ("input", "output"))
+    return {port.removesuffix("_tdata"): bits for port, bits in buses(input, output, unit["lanes"]).items()}
 
 
 def stream_ports(unit: Mapping[str, Any], prefix: str = "") -> list[Port]:

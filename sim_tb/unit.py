@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hw.streams import MAX_LANES
+from hw.units import read_table
 from sw.descriptions import MOST, check_keys, check_numbers, check_words, is_file
 from sw.files import read_json, read_npy
 from sw.ir.errors import InputError
@@ -96,12 +95,7 @@ class UnitFiles:
         Raises:
             InputError: It is no one-dimensional array of integers.
         """
-        table = read_npy(self.table)
-        if table.ndim != 1 or table.dtype.kind not in "iu":
-            raise InputError(
-                f"table '{self.table}' must be a row of integers, not {table.dtype} {table.shape}"
-            )
-        return table.astype(np.int64)
+        return read_table(self.table)
 
     def promised_codes(self) -> IntArray:
         """The codes at which the unit is to be its function: the reachable ones if it has such, else all.

@@ -10,7 +10,7 @@ from hw import measure
 from hw.emit import TOP_PREFIX, check_name, make_unit_folder, unit_verilog
 from hw.fusesoc_core import core_id, core_text
 from hw.layernorm import build, timing
-from hw.streams import lane_bits
+from hw.streams import buses
 from sw.files import write_json, write_text
 from sw.ir.affine import Affine
 from sw.ir.layernorm import LayerNorm
@@ -111,11 +111,8 @@ def measure_norm(
         },
     }
     if seeds:
-        buses = {
-            "s_axis_tdata": lanes * lane_bits(norm.input),
-            "m_axis_tdata": lanes * lane_bits(norm.output),
-        }
+        ports = buses(norm.input, norm.output, lanes)
         found["fmax_mhz"] = measure.fmax_mhz(
-            text, top, buses, target_mhz=target_mhz, seeds=seeds, cache=cache, hard_blocks=True
+            text, top, ports, target_mhz=target_mhz, seeds=seeds, cache=cache, hard_blocks=True
         )
     return found
