@@ -198,7 +198,7 @@ def test_the_whole_text():
         "| s8.5 -> s8.0 | 0 | half_table | 27 (26) | 27 (26) | 27 (26) | 9 | 0 | 0 | 3 | pwl | 31 | 31 | 6 |",
         "| s8.5 -> s8.0 | 1 | table (0 ulp) | 20 | 28 | 20 | 28 | 20 | 28 | 9 | 9 | 260 | 260 |",
         "| `clip(1.5*x)` | half_table | 30 (29) | 3 |",
-        "It took 0.7 minutes, 2 at a time, for 3 cases (",
+        "It took 0.7 minutes, 2 at a time, for 3 cases, and ",
     ):
         assert piece in text
     assert all(line.count("|") >= 4 for line in text.splitlines() if line.startswith("|"))
