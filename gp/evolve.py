@@ -6,7 +6,6 @@ all that decided it, so a run that was killed goes on where it stopped and ends 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -293,16 +292,10 @@ def _outputs(run: RunDir) -> list[Path]:
     return [run.functions, *(path(site) for site in sites for path in (run.program, partial(_picture, run)))]
 
 
-EVOLVE_KEYS = sorted({field.name for field in dataclasses.fields(EvolveConfig)} - {"jobs", "scheduler"})
-"""What changes a result: all but who works on it."""
-
 STAGE = Stage(
     name="evolve",
     help="search a scalar function for every norm site",
-    sections=(
-        *(f"evolve.{key}" for key in EVOLVE_KEYS),
-        *(f"unit.{key}" for key in ("in_width", "out_width", "realize", "faithful")),
-    ),
+    sections=("evolve", *(f"unit.{key}" for key in ("in_width", "out_width", "realize", "faithful"))),
     inputs=lambda run: [run.captures, run.capture_stats],
     outputs=_outputs,
     body=evolve_run,

@@ -206,7 +206,7 @@ def _inputs(run: RunDir) -> list[Path]:
 STAGE = Stage(
     name="rivals",
     help="LayerNorm, RMSNorm, DyT, Derf and a bare requantizer in place of the dearest unit",
-    sections=("unit", "synth.families", "synth.pnr_seeds"),
+    sections=("unit", "synth"),
     inputs=_inputs,
     outputs=lambda run: [run.rivals],
     body=_measure_run,

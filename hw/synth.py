@@ -227,7 +227,7 @@ def _inputs(run: RunDir) -> list[Path]:
 STAGE = Stage(
     name="synth",
     help="LUTs and flip-flops on three FPGA families, clock on ECP5",
-    sections=("unit.fmax_mhz", "synth.families", "synth.pnr_seeds"),
+    sections=("unit.fmax_mhz", "synth"),
     inputs=_inputs,
     outputs=lambda run: [run.synth / "synth.json"],
     body=_measure_run,

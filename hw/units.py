@@ -10,7 +10,7 @@ import numpy as np
 
 from hw.streams import MAX_LANES
 from sw.descriptions import MOST, check_keys, check_numbers, check_words
-from sw.files import read_json, read_npy
+from sw.files import read_json, read_npy, read_text
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat, IntArray
 
@@ -49,12 +49,7 @@ def read_verilog(unit: Mapping[str, Any], folder: Path) -> str:
     Raises:
         InputError: It cannot be read.
     """
-    path = folder / unit["verilog"]
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:  # not there, or no text
-        reason = getattr(error, "strerror", None) or "no text"
-        raise InputError(f"'{path}' cannot be read: {reason}") from error
+    return read_text(folder / unit["verilog"])
 
 
 def read_table(path: Path) -> IntArray:

@@ -197,7 +197,7 @@ def _outputs(run: RunDir) -> list[Path]:
 STAGE = Stage(
     name="verify",
     help="every unit in Verilator: all input codes, stalls, latency, real activations",
-    sections=("verify.stall_beats",),
+    sections=("verify",),
     code=("hw", "sw.model"),
     inputs=_inputs,
     outputs=_outputs,

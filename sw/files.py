@@ -106,6 +106,20 @@ def write_npz(path: Path, arrays: dict[str, Any]) -> None:
         scratch.write_bytes(buffer.getvalue())
 
 
+def read_text(path: Path) -> str:
+    """Read a text file.
+
+    Raises:
+        InputError: The file is missing, or no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"'{path}' cannot be read: {getattr(error, 'strerror', None) or 'no text'}"
+        ) from error
+
+
 def read_json(path: Path) -> Any:
     """Read JSON.
 
@@ -113,9 +127,7 @@ def read_json(path: Path) -> Any:
         InputError: The file is missing or broken.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be read: {error.strerror}") from error
+        return json.loads(read_text(path))
     except ValueError as error:
         raise InputError(f"'{path}' is not JSON: {error}") from error
     except RecursionError as error:

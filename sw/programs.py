@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sw.files import read_text
 from sw.ir.errors import InputError
 from sw.ir.program import Program
 
@@ -14,11 +15,8 @@ def read_program(path: Path) -> Program:
     Raises:
         InputError: It cannot be read, or holds none; the text names the file.
     """
+    text = read_text(path)
     try:
-        return Program.from_json(path.read_text(encoding="utf-8"))
+        return Program.from_json(text)
     except InputError as error:
         raise InputError(f"'{path}': {error}") from error
-    except OSError as error:
-        raise InputError(f"program '{path}' cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"program '{path}' must be JSON, not bytes that are no text") from error

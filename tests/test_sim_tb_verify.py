@@ -404,7 +404,7 @@ def test_a_manifest_is_known_by_what_it_holds(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\xff\xfe", r"^program '.*norm1\.json' must be JSON, not bytes that are no text$"),
+        (b"\xff\xfe", r"^'.*norm1\.json' cannot be read: no text$"),
         (b"{}", r"^'.*norm1\.json': program must be JSON as docs/ir\.md describes"),
     ],
 )

@@ -112,7 +112,7 @@ def measure_arm(plan: Plan, arm: Arm) -> dict[str, Any]:
 def run_dir(plan: Plan, benchmark: str, seed: int) -> RunDir:
     """Where the run of a seed is done: another configuration or other code has another folder."""
     config = plan.config(benchmark, seed)
-    folder = f"{benchmark}-{_base_key(plan, (benchmark, seed))[:8]}"
+    folder = f"{benchmark}-{base_key(plan, (benchmark, seed))[:8]}"
     return RunDir.create(dataclasses.replace(config, runs_dir=str(plan.cache / folder)))
 
 
@@ -218,19 +218,20 @@ def measure_tasks(
     return {task: earlier.get(keys[task]) or read_json(path) for task, path in files.items()}
 
 
-def _base_key(plan: Plan, task: tuple[str, int]) -> str:
+def base_key(plan: Plan, task: tuple[str, int]) -> str:
+    """What a run and all that starts from it depend on: its configuration, and the code."""
     settings = plan.config(*task).to_dict()
     del settings["runs_dir"]
     return hashed(settings, code_digest("sw.model", "sw.ir", "gp"))
 
 
 def _run_key(plan: Plan, task: tuple[str, int]) -> str:
-    return hashed(_base_key(plan, task), plan.functions)
+    return hashed(base_key(plan, task), plan.functions)
 
 
 def _arm_key(plan: Plan, arm: Arm) -> str:
     config = align_config(plan.config(arm.benchmark, arm.seed).align, arm)
-    base = _base_key(plan, (arm.benchmark, arm.seed))
+    base = base_key(plan, (arm.benchmark, arm.seed))
     return hashed(dataclasses.asdict(arm), dataclasses.asdict(config), base)
 
 

@@ -140,8 +140,8 @@ def _rivals(results: Results, name: str, regime: str) -> list[Check]:
             rows.append((f"{name}, {regime}: better than {rival}", _points(gain), _is_better(gain)))
         else:
             claim = f"{name}, {regime}: not worse than {rival} by 2 standard errors"
-            worse = None if gain.num < 2 else gain.mean < -STANDARD_ERRORS * gain.error
-            rows.append((claim, _points(gain), None if worse is None else not worse))
+            holds = None if gain.num < 2 else gain.mean >= -STANDARD_ERRORS * gain.error
+            rows.append((claim, _points(gain), holds))
     return rows
 
 

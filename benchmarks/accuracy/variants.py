@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.accuracy.measure import STAGES, hashed, measure_tasks, run_dir, trained
+from benchmarks.accuracy.measure import STAGES, base_key, hashed, measure_tasks, run_dir, trained
 from benchmarks.accuracy.plan import LAYERNORM, OURS, Plan
 from benchmarks.accuracy.tables import table
 from sw.config import DataConfig
@@ -98,8 +98,7 @@ def document(found: dict[Task, list[float]]) -> str:
 
 
 def _key(plan: Plan, task: Task) -> str:
-    run = run_dir(plan, "glyphs", 0)  # its folder has configuration and code in its name
-    return hashed(task, VARIANTS[task[1]], run.config.runs_dir, file_digest(Path(__file__)))
+    return hashed(task, VARIANTS[task[1]], base_key(plan, ("glyphs", 0)), file_digest(Path(__file__)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

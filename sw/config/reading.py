@@ -16,7 +16,13 @@ from sw.config.regimes import REGIMES
 from sw.config.sections import AlignConfig, RunConfig
 from sw.ir.errors import InputError
 
-NEUTRAL = (("data", "workers"), ("verify", "jobs"), ("synth", "jobs"))
+NEUTRAL = (
+    ("data", "workers"),
+    ("evolve", "jobs"),
+    ("evolve", "scheduler"),
+    ("verify", "jobs"),
+    ("synth", "jobs"),
+)
 """Keys on which no result depends."""
 
 
