@@ -126,8 +126,9 @@ def read_json(path: Path) -> Any:
     Raises:
         InputError: The file is missing or broken.
     """
+    text = read_text(path)  # apart: its error is a ValueError, too
     try:
-        return json.loads(read_text(path))
+        return json.loads(text)
     except ValueError as error:
         raise InputError(f"'{path}' is not JSON: {error}") from error
     except RecursionError as error:
