@@ -139,6 +139,20 @@ def test_clips_forget_what_lies_outside():
     assert errors.tolist() == [0.0, 0.1, 0.1, 0.0]
 
 
+def test_clips_keep_what_lies_half_outside():
+    one = (np.float64(1.0), np.float64(0.0))
+    values, errors = OPS["clip"]((np.array([-1.05, -0.95, 0.95]), np.full(3, 0.1)), _minus(one), one)
+    assert values.tolist() == [-1.0, -0.95, 0.95]
+    assert errors.tolist() == [0.1, 0.1, 0.1]
+
+
+@pytest.mark.parametrize("sides", [(1.1e-120, -1.3e-90), (1.1e-160, 1.3e-160), (1.1e-200, 1.3e-200)])
+def test_products_too_small_for_their_rounding_keep_a_bound(sides):
+    value, error = OPS["mul"](*((np.float64(s), np.float64(0)) for s in sides))
+    with mpmath.workdps(DIGITS):
+        assert 0 < abs(mpmath.mpf(sides[0]) * mpmath.mpf(sides[1]) - mpmath.mpf(float(value))) <= error < 1e-225
+
+
 def _minus(a):
     return -a[0], a[1]
 

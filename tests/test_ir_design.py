@@ -81,6 +81,9 @@ def test_the_clock_as_an_aim_is_faster_than_any_that_is_asked_for() -> None:
     asked, aimed = (designs([TANH], Pipelining(100.0), objective=o)[0] for o in ("lut", "fmax"))
     assert aimed.schedule.period_ns < 0.7 * asked.schedule.period_ns
     assert aimed.schedule.latency_cycles > asked.schedule.latency_cycles
+    for fmax_mhz in (200.0, 400.0, 800.0):
+        beside = designs([TANH], Pipelining(fmax_mhz))
+        assert aimed.schedule.period_ns <= 1.05 * min(d.schedule.period_ns for d in beside)
 
 
 def test_those_further_off_than_allowed_come_last() -> None:

@@ -45,6 +45,7 @@ def test_parse(text, expected):
         ("clip(x, 1, -1)", r"formula must give clip rising constant limits"),
         ("clip(x, x, 1)", r"formula must give clip rising constant limits"),
         ("min(x)", r"formula must give min 2 arguments, not 'min\(x\)' at position 1"),
+        ("clip(x, 1)", r"formula must give clip 1 or 3 arguments, not 'clip\(x, 1\)'"),
         ("tanh()", r"formula must give tanh 1 argument, not 'tanh\(\)'"),
         ("0x10*x", r"formula must hold decimal numbers, not '0x10' at position 1"),
         ("1j*x", r"formula must hold decimal numbers, not '1j'"),

@@ -7,7 +7,7 @@ import pytest
 
 from sw.ir.build import Builder
 from sw.ir.delays import terms
-from sw.ir.features import features
+from sw.ir.features import FEATURES, features
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
 from sw.ir.price import COSTS, STREAM_CONTROL, lut6, table_lut6
@@ -89,6 +89,34 @@ def test_wiring_is_free():
     b = Builder(S("s8.0"))
     joined = b.add(b.shl(b.low(b.x, 4), 3), b.low(b.x, 3))
     assert lut6(b.build(b.shr(b.shl(b.low(joined, 6), 2), 1), S("u8.0"))) == STREAM_CONTROL
+
+
+COUNTED = [
+    (lambda b, a, c: b.add(a, c), {"adder_bit": 9}),
+    (lambda b, a, c: b.add(b.shl(a, 3), c), {"adder_bit": 9}),
+    (lambda b, a, c: b.add(a, b.const(5)), {"constant_adder": 1, "constant_adder_bit": 9}),
+    (lambda b, a, c: b.add(a, b.low(c, 1)), {"constant_adder": 1, "constant_adder_bit": 9}),
+    (lambda b, a, c: b.sub(a, c), {"subtractor_bit": 9}),
+    (lambda b, a, c: b.sub(b.const(0), a), {"sign_bit": 9}),
+    (lambda b, a, c: b.sub(b.const(5), a), {"constant_adder": 1, "constant_adder_bit": 9}),
+    (lambda b, a, c: b.mul(a, c), {"product_bit": 64, "product_edge": 16}),
+    (lambda b, a, c: b.mul(a, b.low(c, 1)), {"multiplexer_bit": 8}),
+    (lambda b, a, c: b.abs(b.sub(a, c)), {"subtractor_bit": 9, "sign_bit": 9}),
+    (lambda b, a, c: b.min(a, c), {"compare_bit": 8, "multiplexer_bit": 8}),
+    (lambda b, a, c: b.lt(a, b.const(5)), {"compare_constant_bit": 8}),
+    (lambda b, a, c: b.eq(a, b.const(5)), {"equal_constant_bit": 8}),
+    (lambda b, a, c: b.clamp(b.sub(a, c), -8, 7), {"subtractor_bit": 9, "clamp_bit": 4}),
+]
+"""Operations on two wires of eight bits, and what of them costs."""
+
+
+@pytest.mark.parametrize(("operation", "expected"), COUNTED)
+def test_what_counts_is_what_carries_multiplies_compares_or_chooses(operation, expected):
+    b = Builder(S("u16.0"))
+    made = features(b.build(operation(b, b.low(b.x, 8), b.shr(b.x, 8)), S("s20.0")))
+    assert made.keys() <= set(FEATURES)
+    assert {name: made[name] for name in expected} == expected
+    assert made.keys() - expected.keys() <= {"clamp_beyond_bit", "clamp_odd"}
 
 
 WIRING = {Op.SHL, Op.SHR, Op.LOW}

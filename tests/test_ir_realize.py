@@ -236,7 +236,9 @@ def test_what_nothing_can_realise_is_said():
         ("tanh(x)", "requant", r"function must be a line between two clips, not 'tanh\(x\)'"),
         ("x*x", "threshold", r"map of 'x\*x' must be monotone"),
         ("sigmoid(x)", "half_table", r"map of 'sigmoid\(x\)' must be odd or even"),
-        ("1/3*x", "requant", "needs too many bits"),
+        ("1/3*x", "requant", r"slope 0\.0833333 of '1/3\*x' needs too many bits"),
+        ("abs(x)/3", "shift_add", r"slope -0\.0833333 of 'abs\(x\)/3' needs too many bits"),
+        ("sin(99*x)", "octaves", r"map of 'sin\(99\*x\)' must be of magnitudes and smooth enough for lines that w"),
         (
             "tanh(x)",
             "exceptions",

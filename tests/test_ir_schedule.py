@@ -118,6 +118,14 @@ def test_registers_move_to_where_they_are_narrow() -> None:
     assert Op.MUL not in crossing
 
 
+def test_a_result_that_is_wider_than_what_it_reads_is_computed_last() -> None:
+    builder = Builder(FixedFormat(8, 0))
+    program = builder.build(builder.mul(builder.x, builder.x), FixedFormat(16, 0))
+    schedule = plan_latency(program, 3)
+    assert schedule.stages[-1] == 2
+    assert schedule.register_bits == 2 * 8 + program.instrs[-1].width
+
+
 def test_a_constant_program_has_one_stage() -> None:
     builder = Builder(FixedFormat(8, 0))
     schedule = plan(builder.build(builder.const(5), FixedFormat(8, 0)), 200.0)

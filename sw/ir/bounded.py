@@ -177,12 +177,15 @@ def _two_sum(a: Any, b: Any, s: Any) -> Any:
 
 
 def _two_product(a: Any, b: Any, p: Any) -> Any:
-    """Dekker's product: |a * b - p|, exact unless it over- or underflows (then NaN: undecided)."""
+    """Dekker's product: |a * b - p|, exact unless it overflows (then NaN: undecided) or may underflow.
+
+    There it is a bound: half a step of p, and more than any of the parts that underflow.
+    """
     ah, bh = _high(a), _high(b)
     al, bl = a - ah, b - bh
     residual = np.abs(((ah * bh - p) + ah * bl + al * bh) + al * bl)
     small = (np.abs(p) < 1e-200) & (a != 0) & (b != 0)
-    return np.where(small, 1e-290, residual)
+    return np.where(small, np.abs(p) * 2.0**-53 + 1e-290, residual)
 
 
 def _quotient_residual(a: Any, b: Any, q: Any) -> Any:
