@@ -134,7 +134,7 @@ def _norm(norm: LayerNorm, variant: str, lanes: int) -> Rival:
             "realization": variant,
             "latency_cycles": cycles.latency_cycles,
             "row_cycles": cycles.interval_cycles,
-            "row_memory_bits": cycles.row_memory_words * lanes * norm.input.width,
+            "row_memory_bits": cycles.row_memory_bits(norm, lanes),
             "bound_lsb": norm.bound_lsb,
             "r2_fixed": None,
         },

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.accuracy import variants
 from benchmarks.accuracy.__main__ import main
-from benchmarks.accuracy.measure import Results, align_config
+from benchmarks.accuracy.measure import Results, align_config, arm_key
 from benchmarks.accuracy.plan import FITTED, FUNCTION_SETS, LAYERNORM, OURS, PUBLISHED_DYT, Arm, Plan
 from benchmarks.accuracy.summary import arrival, checks, differences, recovered, spread
 from benchmarks.accuracy.tables import document
@@ -200,6 +200,14 @@ def test_a_tiny_benchmark_runs_and_is_not_measured_twice(tmp_path, monkeypatch, 
     write_json(tmp_path / "accuracy.json", body)
     with pytest.raises(AssertionError):
         main(elsewhere)
+
+
+def test_another_choice_from_the_fronts_measures_our_arms_again_but_no_rival_s():
+    one, other = (Plan(overrides=(f"evolve.choose={rule}",)) for rule in ("best", "cheapest"))
+    again = {arm.functions for arm in one.arms() if arm_key(one, arm) != arm_key(other, arm)}
+    assert again == {OURS}
+    fewer = Plan(overrides=("evolve.generations=3",))
+    assert all(arm_key(one, arm) != arm_key(fewer, arm) for arm in one.arms())
 
 
 class NoWork:

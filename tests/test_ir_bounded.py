@@ -150,7 +150,8 @@ def test_clips_keep_what_lies_half_outside():
 def test_products_too_small_for_their_rounding_keep_a_bound(sides):
     value, error = OPS["mul"](*((np.float64(s), np.float64(0)) for s in sides))
     with mpmath.workdps(DIGITS):
-        assert 0 < abs(mpmath.mpf(sides[0]) * mpmath.mpf(sides[1]) - mpmath.mpf(float(value))) <= error < 1e-225
+        apart = abs(mpmath.mpf(sides[0]) * mpmath.mpf(sides[1]) - mpmath.mpf(float(value)))
+    assert 0 < apart <= error < 1e-225
 
 
 def _minus(a):

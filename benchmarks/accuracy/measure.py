@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from benchmarks.accuracy.plan import BENCHMARKS, FITTED, LAYERNORM, OURS, PUBLISHED_DYT, Arm, Plan
+from gp.task import IRRELEVANT
 from sw.config import REGIMES, AlignConfig
 from sw.files import file_digest, read_json, write_json
 from sw.model.align import recipe, swapped, train_only
@@ -60,7 +61,7 @@ def measure(plan: Plan) -> Results:
     found = {body["key"]: body for kind in ("runs", "arms") for body in earlier.get(kind, ())}
     finished = _finished(plan, found)
     runs = measure_tasks(plan, plan.runs(), measure_run, "accuracy bench: runs", finished, _run_key)
-    arms = measure_tasks(plan, plan.arms(), measure_arm, "accuracy bench: arms", found, _arm_key)
+    arms = measure_tasks(plan, plan.arms(), measure_arm, "accuracy bench: arms", found, arm_key)
     return Results(plan, runs, arms, time.monotonic() - start)
 
 
@@ -176,7 +177,7 @@ def _zero_shot(run: RunDir, entries: Mapping[str, Mapping[str, Any]], splits: Sp
 
 def _finished(plan: Plan, earlier: Mapping[str, Any]) -> dict[str, Any]:
     """Of earlier results those of runs from which no arm has to start any more."""
-    waiting = {(arm.benchmark, arm.seed) for arm in plan.arms() if _arm_key(plan, arm) not in earlier}
+    waiting = {(arm.benchmark, arm.seed) for arm in plan.arms() if arm_key(plan, arm) not in earlier}
     keys = {_run_key(plan, task) for task in plan.runs() if task not in waiting}
     return {key: body for key, body in earlier.items() if key in keys}
 
@@ -218,10 +219,18 @@ def measure_tasks(
     return {task: earlier.get(keys[task]) or read_json(path) for task, path in files.items()}
 
 
-def base_key(plan: Plan, task: tuple[str, int]) -> str:
-    """What a run and all that starts from it depend on: its configuration, and the code."""
+def base_key(plan: Plan, task: tuple[str, int], *, but: Sequence[str] = ()) -> str:
+    """What a run and all that starts from it depend on: its configuration, and the code.
+
+    Args:
+        plan: The plan.
+        task: Benchmark and seed.
+        but: Settings of the search that do not count.
+    """
     settings = plan.config(*task).to_dict()
     del settings["runs_dir"]
+    for name in but:
+        del settings["evolve"][name]
     return hashed(settings, code_digest("sw.model", "sw.ir", "gp"))
 
 
@@ -229,9 +238,11 @@ def _run_key(plan: Plan, task: tuple[str, int]) -> str:
     return hashed(base_key(plan, task), plan.functions)
 
 
-def _arm_key(plan: Plan, arm: Arm) -> str:
+def arm_key(plan: Plan, arm: Arm) -> str:
+    """What an arm's figures depend on; which function of a front is taken counts for our own alone."""
     config = align_config(plan.config(arm.benchmark, arm.seed).align, arm)
-    base = base_key(plan, (arm.benchmark, arm.seed))
+    chosen_alike = () if arm.functions == OURS else IRRELEVANT
+    base = base_key(plan, (arm.benchmark, arm.seed), but=chosen_alike)
     return hashed(dataclasses.asdict(arm), dataclasses.asdict(config), base)
 
 

@@ -46,7 +46,7 @@ def emit_norm(norm: LayerNorm, variant: str, *, name: str, folder: Path, lanes: 
         "variant": variant,
         "latency_cycles": cycles.latency_cycles,
         "interval_cycles": cycles.interval_cycles,
-        "row_memory_bits": cycles.row_memory_words * lanes * norm.input.width,
+        "row_memory_bits": cycles.row_memory_bits(norm, lanes),
         "eps": norm.eps,
         "guard_bits": norm.guard_bits,
         "affine": None if norm.affine is None else _affine_entry(norm.affine),
@@ -103,7 +103,7 @@ def measure_norm(
     found: dict[str, Any] = {
         "latency_cycles": cycles.latency_cycles,
         "interval_cycles": cycles.interval_cycles,
-        "row_memory_bits": cycles.row_memory_words * lanes * norm.input.width,
+        "row_memory_bits": cycles.row_memory_bits(norm, lanes),
         "bound_lsb": norm.bound_lsb,
         "families": {
             family: measure.resources(text, [top], family, cache, hard_blocks=True)[top]

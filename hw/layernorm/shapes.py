@@ -21,6 +21,10 @@ class Timing(NamedTuple):
     row_memory_words: int
     """Words of a beat each."""
 
+    def row_memory_bits(self, norm: LayerNorm, lanes: int) -> int:
+        """Bits that the row memory holds."""
+        return self.row_memory_words * lanes * norm.input.width
+
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
