@@ -21,8 +21,8 @@ def layernorm_pairs(path: Path) -> Path:
 
 
 if __name__ == "__main__":  # worker processes import this file
-    pairs = Path(sys.argv[1]) if len(sys.argv) > 1 else layernorm_pairs(Path("pairs.npz"))
-    run = evolve_pairs(pairs, Path("evolved"), population=20, generations=2, seeds=1, choose="knee")
+    pairs = Path(sys.argv[1]) if len(sys.argv) > 1 else layernorm_pairs(Path("example_pairs.npz"))
+    run = evolve_pairs(pairs, Path("example_evolved"), population=20, generations=2, seeds=1, choose="knee")
     for site, found in run.read_functions().items():
         print(f"{site}: f(x) = {found['expression']}, y ~ {found['scale']:.4g} f(x) + {found['offset']:.4g}")
         print(f"  from {found['input']} to {found['output']}, about {found['price_lut6']:.0f} LUT6")

@@ -46,7 +46,7 @@ for site, seen in pairs.items():
 
 swapped = copy.deepcopy(model)
 swap(swapped, functions)
-print(f"with LayerNorm {accuracy(model, splits.test):.4f}")
-print(f"with functions {accuracy(swapped, splits.test):.4f}")
+print(f"test accuracy with LayerNorm    {accuracy(model, splits.test):.4f}")
+print(f"right after the swap            {accuracy(swapped, splits.test):.4f}")
 refit(swapped, model, plans, splits.calibration)
-print(f"refitted       {accuracy(swapped, splits.test):.4f}")
+print(f"refitted in closed form         {accuracy(swapped, splits.test):.4f}")

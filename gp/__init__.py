@@ -7,4 +7,7 @@ Public, from Python (everything else may change):
 - `baselines.fit_forms`: DyT, Derf, clip and the other known forms, fitted to such pairs.
 """
 
+from sw import public
+
 __all__ = ["baselines", "evolve", "fitness"]
+__getattr__ = public.modules(__name__, __all__)

@@ -10,6 +10,7 @@ import numpy as np
 
 from gp.fitness import Split, Target, bin_pairs, r2
 from gp.rewrite import substitute
+from sw.ir.errors import InputError
 from sw.ir.expr import Expr, X, clip, const, evaluate, node
 from sw.ir.formats import FloatArray
 from sw.ir.parse import parse
@@ -141,10 +142,18 @@ _MARGIN, _MAX_SHIFT, _MAX_LOG = 30.0, 16.0, 50.0
 
 
 def fit_forms(split: Split, names: Iterable[str] | None = None) -> dict[str, Fitted]:
-    """Forms of ``FORMS`` (None: all), fitted to the learning pairs and scored on the held-out ones."""
+    """Forms of ``FORMS`` (None: all), fitted to the learning pairs and scored on the held-out ones.
+
+    Raises:
+        InputError: There is no form of a name.
+    """
+    wanted = list(FORMS) if names is None else list(names)
+    for name in wanted:
+        if name not in FORMS:
+            raise InputError(f"form must be one of {', '.join(FORMS)}, not '{name}'")
     coarse = bin_pairs(split.x, split.y, split.w, growth_penalty=0.0)
     fine = _fine(split)
-    return {name: _fitted(split, coarse, fine, name) for name in (FORMS if names is None else names)}
+    return {name: _fitted(split, coarse, fine, name) for name in wanted}
 
 
 def fit_homogeneous(targets: Sequence[Target], *, is_scaled: bool = True) -> float:

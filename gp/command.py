@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sw.arguments import ArgumentParser, add_run_arguments, guarded
-from sw.config import without_run
+from sw.config import EvolveConfig, without_run
 from sw.files import make_folder
 from sw.ir.errors import InputError
 from sw.run_dir import RunDir
@@ -18,27 +18,49 @@ from sw.stage import open_run, report_run
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A run's arguments, and those of ``--pairs``, which needs no run."""
     add_run_arguments(parser, config_optional=True)
+    default = EvolveConfig()
+    parser.epilog = "Defaults are those without a CONFIG, with --pairs."
     parser.add_argument("--pairs", type=Path, metavar="FILE.npz", help="<site>_x and <site>_y arrays")
     parser.add_argument("-o", dest="folder", type=Path, metavar="DIR", help="where results go (with --pairs)")
     parser.add_argument("--in", dest="input", metavar="FORMAT", help="input format, such as s16.11")
     parser.add_argument("--out", dest="output", metavar="FORMAT", help="output format, such as s8.5")
     parser.add_argument("--in-width", type=int, metavar="BITS", help="instead of --in (default: 16)")
     parser.add_argument("--out-width", type=int, metavar="BITS", help="instead of --out (default: 8)")
-    parser.add_argument("--generations", type=int, metavar="N", help="generations a site")
-    parser.add_argument("--budget", type=float, metavar="SECONDS", help="wall-clock cap a site")
-    parser.add_argument("--jobs", type=int, metavar="N", help="worker processes; 0: one a core")
+    parser.add_argument(
+        "--generations", type=int, metavar="N", help=f"of a search, at most (default: {default.generations})"
+    )
+    parser.add_argument(
+        "--budget", type=float, metavar="SECONDS", help="wall-clock cap of a site (default: none)"
+    )
+    parser.add_argument("--jobs", type=int, metavar="N", help="worker processes (default: 0, one a core)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="dask scheduler whose workers do the tasks")
-    parser.add_argument("--seeds", type=int, metavar="N", help="independent searches a site")
-    parser.add_argument("--price", choices=("lut6", "nodes", "flops"), help="what functions are charged for")
-    parser.add_argument("--weights", choices=("none", "sensitivity"), help="count pairs by <site>_w")
-    parser.add_argument("--affine", choices=("free", "scale", "none"), help="what can fold behind f")
+    parser.add_argument(
+        "--seeds", type=int, metavar="N", help=f"independent searches a site (default: {default.seeds})"
+    )
+    for name, choices, text in (
+        ("price", ("lut6", "nodes", "flops"), "what functions are charged for"),
+        ("weights", ("none", "sensitivity"), "count pairs by <site>_w"),
+        ("affine", ("free", "scale", "none"), "what can fold behind f"),
+    ):
+        stated = f"{text} (default: {getattr(default, name)})"
+        parser.add_argument(f"--{name}", choices=choices, help=stated)
     choice = parser.add_mutually_exclusive_group()
-    choice.add_argument("--choose", choices=("knee", "best", "cheapest"), help="which point of the front")
     choice.add_argument(
-        "--price-budget", type=float, metavar="PRICE", help="the most accurate function within a price"
+        "--choose",
+        choices=("knee", "best", "cheapest"),
+        help=f"which point of the front (default: {default.choose})",
     )
     choice.add_argument(
-        "--ratio", type=float, metavar="SHARE", help="the cheapest function at a share of the ceiling"
+        "--price-budget",
+        type=float,
+        metavar="PRICE",
+        help="the most accurate function within a price, in LUT6 or what --price counts",
+    )
+    choice.add_argument(
+        "--ratio",
+        type=float,
+        metavar="SHARE",
+        help="the cheapest function at a share of the ceiling, such as 0.99",
     )
 
 

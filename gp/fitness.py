@@ -44,7 +44,18 @@ def split_pairs(
     """Hold out a share of the pairs (at least 4, at most half), the same ones for the same seed.
 
     Pairs of weight 0 are left out, and of more than ``MAX_PAIRS`` so many are drawn.
+
+    Args:
+        x: Inputs of a norm, vector of floats.
+        y: Its outputs, as many.
+        w: Weights of the squared error, as many, not negative; None: equal ones.
+        share: Of the pairs, within (0, 1); these only judge.
+        seed: Of the choice.
+
+    Raises:
+        InputError: Fewer than ``MIN_PAIRS`` pairs count, or vectors are not of equal length and finite.
     """
+    _check_vectors("pairs", {"x": x, "y": y} | ({} if w is None else {"w": w}))
     rng = np.random.default_rng(seed)
     if w is not None and not np.all(w):
         weighted = np.flatnonzero(w)
@@ -53,6 +64,8 @@ def split_pairs(
         drawn = np.sort(rng.choice(len(x), MAX_PAIRS, replace=False, shuffle=False))
         x, y, w = x[drawn], y[drawn], None if w is None else w[drawn]
     num = len(x)
+    if num < MIN_PAIRS:
+        raise InputError(f"pairs must be at least {MIN_PAIRS}, not {num}")
     num_held = max(4, min(num // 2, round(share * num)))
     order = rng.permutation(num)
     held, kept = np.sort(order[:num_held]), np.sort(order[num_held:])

@@ -45,8 +45,9 @@ def draw_sites(run: RunDir, pairs: Path, path: Path) -> None:
     panels = figure.subplots(rows, COLUMNS, squeeze=False).flat
     for panel, (site, entry) in zip(panels, functions.items(), strict=False):
         draw_pairs(panel, run, pairs, site, entry)
-        ratio = 100 * entry["ratio"]
-        panel.set_title(f"{site}: {entry['price_lut6']:.0f} LUT6, {ratio:.1f} % of the ceiling", fontsize=9)
+        panel.set(xlabel="x", ylabel="y")
+        luts, ratio = entry["price_lut6"], 100 * entry["ratio"]
+        panel.set_title(f"{site}: about {luts:.0f} LUT6, {ratio:.1f} % of the ceiling", fontsize=9)
     for panel in list(figure.axes)[len(functions) :]:
         panel.set_axis_off()
     figure.axes[0].legend(loc="upper left", fontsize=8, framealpha=0.9)
@@ -122,7 +123,7 @@ def draw_front(panel: Axes, entry: Entry) -> None:
             panel.plot(item["price_lut6"], gap(item), mark, color="tab:gray", label=f"{name}, fitted")
     chosen = next(e for e in front if e["expression"] == entry["expression"])
     panel.plot(chosen["price_lut6"], gap(chosen), "o", mfc="none", mec="tab:red", ms=11, label="chosen")
-    panel.set(xscale="log", xlabel="LUT6 a lane")
+    panel.set(xscale="log", xlabel="LUT6 a lane, predicted")
     panel.set(yscale="log", ylabel="1 - R² / ceiling (integer map, held-out pairs)")
     panel.grid(visible=True, which="both", lw=0.3)
     panel.legend(loc="lower left", fontsize=8, framealpha=0.9)

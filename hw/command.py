@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hw import vendor
-from sw.arguments import ArgumentParser, guarded
+from sw.arguments import ArgumentParser, add_debug, guarded
 from sw.files import read_npy
 from sw.ir.delays import DELAYS
 from sw.ir.design import OBJECTIVES, Design
@@ -40,16 +40,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--in", dest="input", required=True, metavar="FORMAT", help="such as s16.11")
     parser.add_argument("--out", dest="output", required=True, metavar="FORMAT", help="such as s8.5")
     parser.add_argument(
-        "--realize", default="auto", metavar="KIND", help="kind of realisation, or all: synthesize every one"
+        "--realize",
+        default="auto",
+        metavar="KIND",
+        help="kind of realisation (default: auto, the best of them), or all: synthesize every one",
     )
     parser.add_argument(
-        "--objective", default="lut", metavar="AIM", help=f"what is to be smallest: {', '.join(OBJECTIVES)}"
+        "--objective",
+        default="lut",
+        metavar="AIM",
+        help=f"what is to be best: {', '.join(OBJECTIVES)} (default: lut)",
     )
     parser.add_argument("--faithful", action="store_true", help="allow one unit in the last place")
     parser.add_argument(
         "--reachable", type=Path, metavar="FILE.npy", help="input codes, or values of x, that occur at all"
     )
-    parser.add_argument("--lanes", type=int, default=1, metavar="N", help="elements a beat")
+    parser.add_argument("--lanes", type=int, default=1, metavar="N", help="elements a beat (default: 1)")
     parser.add_argument(
         "--fmax",
         type=float,
@@ -60,12 +66,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--latency", type=int, metavar="CYCLES", help="register stages; with --fmax both are kept"
     )
     parser.add_argument(
-        "--family", default="ecp5", help=f"whose delays count (LUTs are xc7's): {', '.join(DELAYS)}"
+        "--family",
+        default="ecp5",
+        help=f"whose delays count (LUTs are xc7's): {', '.join(DELAYS)} (default: ecp5)",
     )
-    parser.add_argument("--name", default="unit", help="name of the unit and of its files")
+    parser.add_argument("--name", default="unit", help="name of the unit and of its files (default: unit)")
     vendor.add_arguments(parser)
-    parser.add_argument("-o", dest="folder", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    parser.add_argument(
+        "-o", dest="folder", type=Path, required=True, metavar="DIR", help="where its files go"
+    )
+    add_debug(parser)
 
 
 def compile_unit(args: argparse.Namespace) -> int:

@@ -33,7 +33,7 @@ from hw.formal_table import table_problem
 from hw.measure import cached
 from hw.tools import SBY, SMTBMC, YOSYS, Z3
 from hw.units import KEYS, read_table, read_units, read_verilog
-from sw.arguments import ArgumentParser, guarded
+from sw.arguments import ArgumentParser, add_debug, guarded
 from sw.config import load
 from sw.ir.errors import VerificationError
 from sw.ir.formats import FixedFormat
@@ -207,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="append",
         help="prove this <name>.json or manifest.json, and nothing else",
     )
-    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    add_debug(parser)
     args = parser.parse_args(argv)
 
     def action() -> int:

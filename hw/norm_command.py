@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sw.arguments import ArgumentParser, guarded
+from sw.arguments import ArgumentParser, add_debug, guarded
 from sw.arrays import opened_npz
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat, FloatArray
@@ -29,16 +29,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", dest="output", required=True, metavar="FORMAT", help="such as s8.5")
     parser.add_argument("--channels", type=int, required=True, metavar="N", help="elements of a row")
     parser.add_argument("--rms", action="store_true", help="RMSNorm: no mean")
-    parser.add_argument("--eps", type=float, default=1e-6, help="added to the variance (default: 1e-6)")
+    parser.add_argument(
+        "--eps", type=float, default=1e-6, help="added to the variance, in squares of x (default: 1e-6)"
+    )
     parser.add_argument(
         "--affine", type=Path, metavar="FILE.npz", help="arrays gamma and beta, a value a channel"
     )
     parser.add_argument("--affine-bits", type=int, metavar="N", help="of a gamma or beta (default: 8)")
     parser.add_argument("--variant", default="fast", help="small or fast (default)")
-    parser.add_argument("--lanes", type=int, default=1, metavar="N", help="elements a beat")
-    parser.add_argument("--name", default="norm", help="name of the unit and of its files")
-    parser.add_argument("-o", dest="folder", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    parser.add_argument("--lanes", type=int, default=1, metavar="N", help="elements a beat (default: 1)")
+    parser.add_argument("--name", default="norm", help="name of the unit and of its files (default: norm)")
+    parser.add_argument(
+        "-o", dest="folder", type=Path, required=True, metavar="DIR", help="where its files go"
+    )
+    add_debug(parser)
 
 
 def emit(args: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ from sim_tb.results import UnitReport
 from sim_tb.unit import UnitFiles, digest_of_table
 from sim_tb.verification import verify
 from sim_tb.verify import read_replay
-from sw.arguments import ArgumentParser, guarded
+from sw.arguments import ArgumentParser, add_debug, guarded
 from sw.arrays import opened_npz
 from sw.files import file_digest
 from sw.ir.errors import InputError, VerificationError
@@ -165,7 +165,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "-o", dest="folder", type=Path, help="folder of the builds (default: a temporary one)"
     )
-    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    add_debug(parser)
     args = parser.parse_args(argv)
 
     def action() -> int:

@@ -28,7 +28,7 @@ from sim_tb.request import NormRequest, Request, Settings, UnitRequest, waves_as
 from sim_tb.results import Report, write_junit
 from sim_tb.unit import UnitFiles, manifest_units, read_manifest
 from sim_tb.verification import verify
-from sw.arguments import ArgumentParser, guarded
+from sw.arguments import ArgumentParser, add_debug, guarded
 from sw.arrays import opened_npz
 from sw.files import read_json, write_json
 from sw.ir.errors import InputError, VerificationError
@@ -240,7 +240,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="seed of codes, rows and stalls")
     parser.add_argument("--jobs", type=int, default=0, help="simulations at a time; 0: one a core")
     parser.add_argument("--waves", action="store_true", help="record a waveform of each unit")
-    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    add_debug(parser)
     return parser
 
 

@@ -36,6 +36,11 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, config_optional: bool 
     )
     parser.add_argument("--seed", type=int, help="seed of the run (configuration key 'seed')")
     parser.add_argument("--force", action="store_true", help="do the work even if nothing changed")
+    add_debug(parser)
+
+
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    """The argument that every command takes."""
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from sw.arguments import ArgumentParser, add_run_arguments, guarded
+from sw.arguments import ArgumentParser, add_debug, add_run_arguments, guarded
 from sw.stages import STAGES
 
 _FORMULA = re.compile(r"-[\d.(]|-x\b|-[a-z]+\(")
@@ -31,8 +31,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 HELP = {
-    "run": "run all stages of CONFIG",
-    **{name: f"run the stage '{name}' of CONFIG" for name in STAGES},
+    "run": "all stages of CONFIG, one after the other; what is up to date is skipped",
+    "train": "load the pre-trained model, or train the embedded default",
+    "capture": "record (x, y) pairs of every norm on calibration images",
+    "evolve": "search a scalar function for every norm site",
+    "align": "swap LayerNorm for the evolved functions and re-align by distillation",
+    "quantize": "int8 weights and activations, and the integer map at every norm site",
+    "export": "ONNX, JSON and safetensors of the integer model, checked with onnxruntime",
+    "hdl": "Verilog, table and description of every site's unit",
+    "verify": "every unit in Verilator: all input codes, stalls, latency, real activations",
+    "synth": "LUTs and flip-flops on three FPGA families, clock on ECP5",
+    "rivals": "LayerNorm, RMSNorm, DyT, Derf and a bare requantizer in place of the dearest unit",
+    "report": "accuracy, functions and hardware side by side",
     "compile": "a hardware unit from a formula",
     "compare": "two finished runs next to each other",
     "norm": "a LayerNorm or RMSNorm unit, to compare units of functions with",
@@ -55,7 +65,7 @@ def _parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"normforge {metadata.version('normforge')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, help in HELP.items():
-        command = commands.add_parser(name, help=help)
+        command = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
         if words is None or name in words[:1]:
             _add_arguments(name, command)
     return parser
@@ -78,9 +88,11 @@ def _add_arguments(name: str, command: argparse.ArgumentParser) -> None:
         case "compare":
             command.add_argument("runs", nargs=2, metavar="RUN", type=Path, help="folder of a finished run")
             command.add_argument("-o", dest="page", metavar="FILE.html", type=Path, help="write a page, too")
-            command.set_defaults(action=_later("compare"), debug=False)
+            add_debug(command)
+            command.set_defaults(action=_later("compare"))
         case "doctor":
-            command.set_defaults(action=_later("doctor"), debug=False)
+            add_debug(command)
+            command.set_defaults(action=_later("doctor"))
         case _:
             _add_stage(name, command)
 
@@ -95,7 +107,7 @@ def _add_stage(name: str, command: argparse.ArgumentParser) -> None:
         add_run_arguments(command, config_optional=name == "verify")
         command.set_defaults(action=_later(name if name in ("hdl", "verify", "synth") else "one_stage"))
     if name == "synth":
-        command.description = "CONFIG may also be the JSON of a unit or of a manifest."
+        command.description = f"{command.description} CONFIG may also be the JSON of a unit or of a manifest."
     if name == "hdl":
         import hw.vendor
 
@@ -129,7 +141,8 @@ def _add_run(command: argparse.ArgumentParser) -> None:
 
 
 def _add_verify(command: argparse.ArgumentParser) -> None:
-    command.description = "CONFIG may also be the JSON of a unit, of a norm or of a manifest."
+    also = "CONFIG may also be the JSON of a unit, of a norm or of a manifest."
+    command.description = f"{command.description} {also}"
     command.add_argument("--waves", action="store_true", help="record a waveform of each unit")
     command.add_argument(
         "--certificate", metavar="FILE", nargs="+", help="check certificates from scratch, no CONFIG"

@@ -364,3 +364,4 @@ def test_help_needs_no_numpy_and_a_command_only_its_own_imports():
 def test_descriptions_are_those_of_the_commands():
     assert cli.HELP["compile"] == hw.command.DESCRIPTION
     assert cli.HELP["norm"] == hw.norm_command.DESCRIPTION
+    assert {name: cli.HELP[name] for name in STAGES} == {name: stage(name).help for name in STAGES}

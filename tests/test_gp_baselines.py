@@ -7,6 +7,7 @@ import pytest
 
 from gp.baselines import BASELINES, FORMS, fit_forms, fit_homogeneous, score_form
 from gp.fitness import bin_pairs, r2, split_pairs
+from sw.ir.errors import InputError
 from sw.ir.expr import NUMPY_OPS, X, evaluate
 from sw.ir.parse import parse
 
@@ -189,3 +190,8 @@ def test_pairs_that_say_nothing_give_numbers():
 
 def test_the_line_is_x_itself():
     assert fit_forms(split(np.tanh(X_PAIRS)), ["linear"])["linear"].expr == X
+
+
+def test_an_unknown_form_is_refused():
+    with pytest.raises(InputError, match=r"^form must be one of .*scaled_dyt.*, not 'tanh'$"):
+        fit_forms(split(NOISE), ["clip", "tanh"])

@@ -34,6 +34,30 @@ def test_split_leaves_something_on_both_sides():
     assert len(split_pairs(np.arange(16.0), np.arange(16.0), share=0.9, seed=0).held_x) == 8
 
 
+@pytest.mark.parametrize(
+    ("x", "y", "w", "message"),
+    [
+        (
+            np.zeros(50),
+            np.zeros(40),
+            None,
+            r"^'pairs_x' and 'pairs_y' must be vectors of equal length, not of s",
+        ),
+        (np.zeros(15), np.zeros(15), None, r"^pairs must be at least 16, not 15$"),
+        (np.zeros(50), np.zeros(50), np.eye(50)[0], r"^pairs must be at least 16, not 1$"),
+        (
+            np.zeros(50),
+            np.full(50, np.nan),
+            None,
+            r"^'pairs_y' must be finite, not NaN or infinite at 50 places$",
+        ),
+    ],
+)
+def test_pairs_that_cannot_be_split(x, y, w, message):
+    with pytest.raises(InputError, match=message):
+        split_pairs(x, y, w, share=0.1, seed=0)
+
+
 def test_split_takes_the_weights_along():
     x = np.arange(1000.0)
     split = split_pairs(x, x, x, share=0.1, seed=3)

@@ -79,6 +79,23 @@ def test_sites_of_either_run_are_there(runs):
     assert body["total"] == {"xc7": [30, 12]}
 
 
+def test_luts_of_sites_are_of_a_family_that_both_have(runs):
+    path = runs[0] / "report" / "summary.json"
+    body = read_json(path)
+    body["total"] = {"ice40": {"lut_per_lane": 99}} | body["total"]
+    for entry in body["sites"]:
+        entry["resources"]["ice40"] = {"lut_per_lane": 50}
+    write_json(path, body)
+    found = compare(*runs)
+    assert (found["family"], found["sites"]["n1"]["lut"]) == ("xc7", [10, 12])
+    write_json(path, body | {"total": {"ice40": {"lut_per_lane": 99}}})
+    found = compare(*runs)
+    assert (found["family"], found["sites"]["n1"]["lut"]) == (None, [None, None])
+    console = Console(width=160, record=True, file=io.StringIO())
+    show(found, console)
+    assert "None" not in console.export_text()
+
+
 def test_the_terminal_shows_both(runs):
     console = Console(width=160, record=True, file=io.StringIO())
     show(compare(*runs), console)

@@ -85,13 +85,14 @@ COMPARED = {
     "accuracy": {
         "original": {
             "mean": [0.5, 0.625],
-            "std": [0.0, 0.01],
+            "std": [None, 0.01],
             "n": [1, 3],
             "difference": 0.125,
             "error": None,
         }
     },
     "total": {"xc7": [131.0, None]},
+    "family": None,
     "sites": {
         "norm": {"expression": ["x", None], "r2_fixed": [0.9, None], "lut": [1.0, None], "mhz": [None, None]}
     },
@@ -104,6 +105,7 @@ def test_every_figure_is_an_entry_of_the_summary_and_nothing_is_fetched():
     shown = {key: shown for key, _, shown in found.figures}
     assert shown["accuracy/original/mean/1"] == "62.50 %"
     assert shown["accuracy/original/difference"] == "12.50"
+    assert shown["accuracy/original/std/0"] == "-"
     assert shown["config/evolve.generations/1"] == "-"
     assert shown["runs/1"] == "runs/<b>", "what comes from files is text, whatever is in it"
 

@@ -1,13 +1,17 @@
 import io
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from sw.config import from_dict
 from sw.files import file_digest, write_json
-from sw.report.provenance import ACCURACY_STAGES
-from sw.report.summary import _accuracy, _further_seeds, _measured
+from sw.ir.errors import InputError
+from sw.report import summary as summary_module
+from sw.report.provenance import ACCURACY_STAGES, outdated
+from sw.report.summary import _accuracy, _further_seeds, _git_hash, _measured, _report
 from sw.report.tables import show
 from sw.run_dir import RunDir
 
@@ -17,7 +21,7 @@ SITE = {
     "input": "s16.11",
     "output": "s8.5",
     "r2_fixed": 0.9,
-    "ceiling": 0.95,
+    "ratio": 0.9474,
     "mismatches": 0,
     "codes_checked": 65536,
     "verified": True,
@@ -60,9 +64,14 @@ def test_a_verified_run_has_no_remarks():
     text = shown(SUMMARY)
     assert "90.00 %" in text
     assert "0 of 65536" in text
-    assert "0.947" in text
+    assert "94.7 %" in text
     assert "NOT VERIFIED" not in text
     assert "because" not in text
+
+
+def test_one_seed_has_no_spread():
+    lines = shown(SUMMARY | {"accuracy": {"original": {"mean": 0.9, "std": None, "n": 1}}}).splitlines()
+    assert [line.split() for line in lines if "90.00" in line] == [["original", "90.00", "%", "-", "1"]]
 
 
 def test_the_sites_that_cost_most_are_named():
@@ -121,6 +130,7 @@ def test_accuracy_is_over_the_seeds_of_the_same_configuration_only():
     assert found["std"] == pytest.approx(0.02 / 2**0.5)
     assert (found["n"], found["seeds"]) == (2, [0, 1])
     assert json.dumps(found)
+    assert _accuracy(seeded(7, 0.5, name="alone"), "realigned")["std"] is None
 
 
 def test_integers_alone_count_where_they_were_measured():
@@ -149,6 +159,43 @@ def test_seeds_of_other_code_or_half_made_ones_do_not_count():
     write_json(seeds[2].accuracy("quantized"), {"accuracy": 0.5, "images": 100, "seed": 3})
     (seeds[3].root / "config.toml").write_text("[align]\nold_key = 3")
     assert [seed.config.seed for seed in _further_seeds(run)] == [5]
+
+
+def test_files_of_different_generations_are_not_reported_together():
+    run = seeded(0, 0.90)
+    assert outdated(run) == []
+    images = run.root.absolute() / "images.npz"
+    stamps = run.root / "stages"
+    write_json(run.functions, {"sites": {}})
+    write_json(
+        stamps / "hdl.json", {"inputs": {"functions.json": file_digest(run.functions), str(images): "gone"}}
+    )
+    assert outdated(run) == [], "what lies outside need not be there any more"
+    write_json(run.functions, {"sites": {"norm": {}}})
+    assert outdated(run) == ["hdl"]
+    write_json(run.accuracy("quantized"), {"accuracy": 0.1, "images": 100, "seed": 0})
+    assert outdated(run) == [*ACCURACY_STAGES, "hdl"]
+    message = (
+        r"^stage 'report' needs stages that are up to date, not train, .*, hdl; "
+        r"'normforge report CONFIG --missing' runs them again$"
+    )
+    with pytest.raises(InputError, match=message):
+        _report(run)
+    assert not run.report.exists()
+
+
+def test_the_commit_is_that_of_the_source_tree_or_none(tmp_path, monkeypatch):
+    top = Path(summary_module.__file__).parents[2]
+    command = ["git", "-C", top, "rev-parse", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    assert _git_hash() == (commit or None)
+    inside = tmp_path / "other" / "lib" / "sw" / "report"
+    inside.mkdir(parents=True)
+    subprocess.run(["git", "init", "-q", tmp_path / "other"], check=True)
+    monkeypatch.setattr(summary_module, "__file__", str(inside / "summary.py"))
+    assert _git_hash() is None, "another project's"
+    monkeypatch.setenv("PATH", "")
+    assert _git_hash() is None, "no git"
 
 
 def test_a_seed_does_not_count_twice():

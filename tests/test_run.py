@@ -1,7 +1,9 @@
 """The product as its users meet it: make targets on a tiny run, from training to the report."""
 
+import copy
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sw.config import load
+from sw.report.page import render
+from sw.report.tables import ACCURACIES
 from sw.report.traffic import TWO_PASSES, UNFUSED
+from sw.run_dir import RunDir
 from tests.test_report_page import check_page
 
 ROOT = Path(__file__).parents[1]
@@ -145,6 +151,46 @@ def test_report_shows_accuracy_functions_and_hardware(run):
     check_page((run[0] / "report/index.html").read_text(), summary)
     for words in ("accuracy on the test split", "R² of the integer map", "LUTs a lane", "0 of 65536", "MHz"):
         assert words in done.stdout
+
+
+def test_the_page_claims_nothing_that_a_run_lacks(run):
+    assert make(run[0].parents[1], "report").returncode == 0
+    folder = RunDir(run[0], load(run[0] / "config.toml"))
+    summary = json.loads((run[0] / "report/summary.json").read_text())
+
+    def page(change):
+        changed = copy.deepcopy(summary)
+        change(changed)
+        text = render(folder, changed, ACCURACIES)
+        check_page(text, changed)
+        return re.sub(r"<[^>]*>", "", text)
+
+    def other(changed):
+        changed["headline"] |= {"unverified": 2, "explicit_affines": 1}
+        changed["kept"] = {"blocks.1.norm1": "so"}
+        changed["bits"]["weights"] = 4
+        changed["sites"][0]["stall_beats"] = 0
+        changed["sites"][0]["operator"]["max_ulp"] = 1
+        for site in changed["sites"]:
+            site["fmax_mhz"] = None  # synth.pnr_seeds = 0
+        for unit in changed["comparison"]["units"].values():
+            del unit["fmax_mhz"]
+
+    words = {
+        "2 NOT VERIFIED": False,
+        "behind 1 of them": False,
+        "1 stayed": False,
+        "weights of 4 and": False,
+        "(±1 ulp)": False,
+        "(gamma and beta fold": True,
+        "random stalls": True,
+        "MHz: nextpnr": True,
+        "the clock is nextpnr": True,
+        "MHz, ECP5": True,
+    }
+    own, others = page(lambda changed: None), page(other)
+    assert {word: word in own for word in words} == words
+    assert {word: word in others for word in words} == {word: not said for word, said in words.items()}
 
 
 def test_report_puts_the_norm_and_its_rivals_beside_the_dearest_unit(run):

@@ -1,4 +1,7 @@
-"""What one run is asked to do: a TOML file, one table a stage, every key checked."""
+"""What one run is asked to do: a TOML file, one table a stage, every key checked.
+
+Public, from Python: all that ``__all__`` names.
+"""
 
 from sw.config.reading import digest, from_dict, load, without_run
 from sw.config.regimes import REGIMES

@@ -9,6 +9,10 @@ Public, from Python (everything else may change):
 - `refit.refit`: affines and the layers that read them, in closed form.
 - `evaluate.accuracy`: the share of images that a model gets right.
 - `runtime.prepare`: a model on the device of this process.
+- `runtime.device`: that device.
 """
 
+from sw import public
+
 __all__ = ["capture", "data", "evaluate", "fold", "refit", "runtime", "swap"]
+__getattr__ = public.modules(__name__, __all__)

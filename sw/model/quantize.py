@@ -200,7 +200,8 @@ def _quantize(run: RunDir) -> None:
     save_weights(run.quantized, model)
     sites = list(run.read_functions())
     write_npz(run.replay, dict(record_replay(model, sites, splits.test, config.verify.replay_images)))
-    report_accuracy(run, "quantized", model, splits.test, **extra)
+    recorded = min(config.verify.replay_images, len(splits.test))
+    report_accuracy(run, "quantized", model, splits.test, recorded_images=recorded, **extra)
     kept.discard()
 
 

@@ -4,7 +4,12 @@ Public, from Python (everything else may change):
 
 - `summary.summarize`: the figures of a run.
 - `compare.compare`: two runs, side by side.
-- `traffic.Network`: tokens, channels and widths, and the bytes that norms move.
+- `traffic.Network`: a network's norms: tokens, channels, widths.
+- `traffic.Way`: how a norm reads and writes, and the bytes that it moves in a network; `traffic.WAYS` are
+  those of the report.
 """
 
+from sw import public
+
 __all__ = ["compare", "summary", "traffic"]
+__getattr__ = public.modules(__name__, __all__)

@@ -47,8 +47,9 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
     Returns:
         ``{"runs": [folder, folder], "config": {key: [a, b]}, "versions": {tool: [a, b]}, "accuracy": {which:
         {"mean": [a, b], "std": [a, b], "n": [a, b], "difference", "error"}}, "total": {family: [a, b]},
-        "sites": {site: {"expression", "r2_fixed", "lut", "mhz": [a, b]}}}``. Configuration and versions hold
-        only what differs, sites and families what either run has; None stands for what a run lacks.
+        "family", "sites": {site: {"expression", "r2_fixed", "lut", "mhz": [a, b]}}}``. LUTs of sites are
+        those of ``family``, the first that both have. Configuration and versions hold only what differs,
+        sites and families what either run has; None stands for what a run lacks.
         ``error`` is the standard error of a difference over seeds, None where a run has one seed.
 
     Raises:
@@ -57,6 +58,7 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
     summaries = [_summary(path) for path in (first, second)]
     configs = [_flat(_config(path)) for path in (first, second)]
     a, b = summaries
+    family = next((name for name in a["total"] if name in b["total"]), None)
     return {
         "runs": [str(first), str(second)],
         "config": _different(*configs),
@@ -70,7 +72,8 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
             family: [s["total"].get(family, {}).get("lut_per_lane") for s in summaries]
             for family in _keys(a["total"], b["total"])
         },
-        "sites": _sites(a, b),
+        "family": family,
+        "sites": _sites(a, b, family),
     }
 
 
@@ -120,9 +123,8 @@ def _accuracies(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
     return body | {"difference": b["mean"] - a["mean"], "error": error}
 
 
-def _sites(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str, list[Any]]]:
+def _sites(a: Mapping[str, Any], b: Mapping[str, Any], family: str | None) -> dict[str, dict[str, list[Any]]]:
     found = [{site["site"]: site for site in summary["sites"]} for summary in (a, b)]
-    family = next(iter(a["total"]), "")
 
     def both(site: str) -> Iterator[dict[str, Any]]:
         for sites in found:
@@ -153,7 +155,7 @@ def show(body: Mapping[str, Any], console: Console) -> None:
             table = _table(f"{title} that differ")
             _columns(table, "", *NAMES)
             for name, (left, right) in body[key].items():
-                table.add_row(name, str(left), str(right))
+                table.add_row(name, *("-" if value is None else str(value) for value in (left, right)))
             console.print(table)
     table = _table("accuracy on the test split, mean over seeds")
     _columns(table, "model", *NAMES, "difference, points")
@@ -167,7 +169,8 @@ def show(body: Mapping[str, Any], console: Console) -> None:
     for family, pair in body["total"].items():
         table.add_row(family, *(_number(value, ".0f") for value in pair))
     console.print(table)
-    table = _table("sites: R² of the integer map, LUTs, MHz")
+    luts = f"LUTs a lane on {body['family']}" if body["family"] else "LUTs"
+    table = _table(f"sites: R² of the integer map, {luts}, MHz")
     _columns(table, "site", *(f"{what} {name}" for what in ("R²", "LUT", "MHz") for name in NAMES))
     for site, entry in body["sites"].items():
         pairs = (("r2_fixed", ".4f"), ("lut", ".0f"), ("mhz", ".0f"))

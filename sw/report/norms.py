@@ -28,14 +28,9 @@ class Site:
     network: Network
 
 
-def sites(run: RunDir, images: int) -> list[Site]:
-    """Every replaced norm, with the rows that an image brings it.
-
-    Args:
-        run: With its recorded activations and its manifest.
-        images: Of the test split; of these ``verify.replay_images`` at most were recorded.
-    """
-    recorded = min(run.config.verify.replay_images, images)
+def sites(run: RunDir) -> list[Site]:
+    """Every replaced norm, with the rows that an image brings it, by recorded activations and manifest."""
+    recorded = read_json(run.accuracy("quantized"))["recorded_images"]
     found = []
     with opened_npz(run.replay, "recorded activations") as stored:
         for unit in read_json(run.manifest)["units"]:

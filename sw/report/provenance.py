@@ -22,6 +22,15 @@ def is_current(run: RunDir, stage: str, path: Path) -> bool:
     return made is not None and made == _digest(path) and _inputs_are_as_stamped(run, stamp)
 
 
+def outdated(run: RunDir) -> list[str]:
+    """The stages whose input files in the run are others now than those that they worked on.
+
+    Files outside (images, weights) need not be there any more.
+    """
+    stamps = {name: _stamp(run, name) for name in STAGES if name != "report"}
+    return [name for name, stamp in stamps.items() if not _inputs_are_as_stamped(run, stamp, outside=False)]
+
+
 def is_like(seed: RunDir, run: RunDir) -> bool:
     """Whether a further seed's accuracies may be averaged with a run's.
 
@@ -43,13 +52,18 @@ def _stamp(run: RunDir, stage: str) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _inputs_are_as_stamped(run: RunDir, stamp: dict[str, Any]) -> bool:
-    return all(_digest(run.root / name) == digest for name, digest in stamp.get("inputs", {}).items())
+def _inputs_are_as_stamped(run: RunDir, stamp: dict[str, Any], *, outside: bool = True) -> bool:
+    inputs = {name: digest for name, digest in stamp.get("inputs", {}).items() if outside or _is_inside(name)}
+    return all(_digest(run.root / name) == digest for name, digest in inputs.items())
 
 
 def _outside(stamp: dict[str, Any]) -> dict[str, str]:
     """Inputs that no stage made."""
-    return {name: digest for name, digest in stamp.get("inputs", {}).items() if Path(name).is_absolute()}
+    return {name: digest for name, digest in stamp.get("inputs", {}).items() if not _is_inside(name)}
+
+
+def _is_inside(name: str) -> bool:
+    return not Path(name).is_absolute()
 
 
 def _name(run: RunDir, path: Path) -> str:

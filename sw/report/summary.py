@@ -21,7 +21,7 @@ from sw.ir.formats import IntArray
 from sw.report.norms import comparison, cycles, traffic
 from sw.report.norms import sites as norm_sites
 from sw.report.page import render
-from sw.report.provenance import is_current, is_like
+from sw.report.provenance import is_current, is_like, outdated
 from sw.report.tables import ACCURACIES, OPTIONAL, show
 from sw.report.traffic import ROW_BUFFER, TWO_PASSES, UNFUSED
 from sw.run_dir import RunDir
@@ -37,10 +37,14 @@ def summarize(run: RunDir) -> dict[str, Any]:
     """Collect the figures of a finished run.
 
     Returns:
-        ``{"git", "seed", "config_sha256", "versions", "accuracy": {which: {"mean", "std", "n", "seeds",
-        "images"}}, "sites": [...], "total": {family: {...}}, "headline", "comparison", "traffic",
-        "cycles"}``, the last three as ``sw.report.norms`` gives them. Accuracies are shares of the test
-        split; std is the sample standard deviation over seeds, 0 for one.
+        ``{"name", "git", "seed", "config_sha256", "versions", "bits": {"weights", "activations"}, "headline",
+        "accuracy": {which: {"mean", "std", "n", "seeds", "values", "images"}}, "sites": [...], "kept": {site:
+        reason}, "site_costs", "total": {family: {...}}, "comparison", "traffic", "cycles"}``, the last three
+        as ``sw.report.norms`` gives them. Accuracies are shares of the test split; std is the sample
+        standard deviation over seeds, None for one.
+
+    Raises:
+        InputError: A file of the run is missing or damaged.
     """
     functions = run.read_functions()
     manifest = read_json(run.manifest)
@@ -51,7 +55,7 @@ def summarize(run: RunDir) -> dict[str, Any]:
     sites = [_site(run, site, functions[site], units[site], checks[site], costs[site]) for site in functions]
     accuracy = {which: _accuracy(run, which) for which in _measured(run)}
     side_by_side = comparison(run)
-    replaced = norm_sites(run, accuracy["original"]["images"])
+    replaced = norm_sites(run)
     moved = traffic(replaced, run.config.report)
     return {
         "name": run.config.name,
@@ -59,6 +63,7 @@ def summarize(run: RunDir) -> dict[str, Any]:
         "seed": run.config.seed,
         "config_sha256": digest(run.config),
         "versions": _versions() | synth["tools"],
+        "bits": {"weights": run.config.quantize.weight_bits, "activations": run.config.quantize.act_bits},
         "headline": _headline(sites, side_by_side, moved),
         "accuracy": accuracy,
         "sites": sites,
@@ -74,16 +79,22 @@ def summarize(run: RunDir) -> dict[str, Any]:
 def _headline(
     sites: Sequence[dict[str, Any]], side_by_side: dict[str, Any], moved: dict[str, Any]
 ) -> dict[str, Any]:
-    """What stands at the top of the page; LayerNorm is the variant with fewer LUTs for an element a cycle."""
+    """What stands at the top of the page; LayerNorm is the variant with fewer LUTs for an element a cycle.
+
+    It may take DSP and block RAM, the functions only LUTs.
+    """
     units, ways = side_by_side["units"], moved["ways"]
     family = next(iter(units[EVOLVED]["families"]))
     norms = {name: unit for name, unit in units.items() if name.startswith("LayerNorm")}
     best = min(norms, key=lambda name: norms[name]["per_element_per_cycle"][family])
     theirs = norms[best]["per_element_per_cycle"][family]
-    ours = statistics.fmean(site["resources"][family]["lut_per_lane"] for site in sites)
+    luts = {site["site"]: site["resources"][family]["lut_per_lane"] for site in sites}
+    ours, dearest = statistics.fmean(luts.values()), luts[side_by_side["site"]]
     function = ways[UNFUSED.name]["bytes"]
     return {
         "norms": len(sites),
+        "unverified": sum(not site["verified"] for site in sites),
+        "explicit_affines": sum(not site["affine"]["folds"] for site in sites),
         "codes_checked": sum(site["codes_checked"] for site in sites),
         "mismatches": sum(site["mismatches"] for site in sites),
         "dsp": sum(site["hard_blocks"]["dsp"] for site in sites),
@@ -92,7 +103,7 @@ def _headline(
         "layernorm_dsp": norms[best]["families"][family]["dsp"],
         "layernorm_bram": norms[best]["families"][family]["bram"],
         "times_fewer_luts": theirs / max(ours, 1),
-        "times_at_dearest": norms[best]["times_evolved"][family],
+        "times_at_dearest": theirs / max(dearest, 1),
         "row_memory_bits": norms[best]["row_memory_bits"],
         "traffic": function / ways[TWO_PASSES.name]["bytes"],
         "traffic_row_buffer": function / ways[ROW_BUFFER.name]["bytes"],
@@ -118,6 +129,7 @@ def _site(
         "table_sha256": unit["table_sha256"],
         "codes_checked": check["codes_checked"],
         "mismatches": check["mismatches"],
+        "stall_beats": check["stall_beats"],
         "verified": check["passed"],
         "affine": unit["affine"],
         "resources": cost["families"],
@@ -149,7 +161,7 @@ def _accuracy(run: RunDir, which: str) -> dict[str, Any]:
     shares = [body["accuracy"] for body in found]
     return {
         "mean": statistics.fmean(shares),
-        "std": statistics.stdev(shares) if len(shares) > 1 else 0.0,
+        "std": statistics.stdev(shares) if len(shares) > 1 else None,
         "n": len(shares),
         "seeds": [body["seed"] for body in found],
         "values": shares,
@@ -179,13 +191,15 @@ def _further_seeds(run: RunDir) -> list[RunDir]:
     return found
 
 
-def _git_hash() -> str:
-    """The commit of the source tree, or '' outside a checkout or without git."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+def _git_hash() -> str | None:
+    """The commit of the source tree; None where it is no checkout of its own, or without git."""
+    root = Path(__file__).parents[2]
+    command = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
     except FileNotFoundError:
-        return ""
+        return None
+    return found[1] if len(found) == 2 and Path(found[0]) == root else None
 
 
 def _versions() -> dict[str, str]:
@@ -199,6 +213,12 @@ def _versions() -> dict[str, str]:
 
 
 def _report(run: RunDir) -> None:
+    old = outdated(run)
+    if old:
+        raise InputError(
+            f"stage 'report' needs stages that are up to date, not {', '.join(old)}; "
+            "'normforge report CONFIG --missing' runs them again"
+        )
     summary = summarize(run)
     write_json(run.report / "summary.json", summary)
     write_text(run.report / "index.html", render(run, summary, ACCURACIES))

@@ -17,7 +17,7 @@ ACCURACIES = {
     "refitted": "and their readers, no epoch",
     "corrected": "and their writers, no epoch",
     "realigned": "re-aligned",
-    "quantized": "int8, with units",
+    "quantized": "quantized, with units",
     "integer": "integers alone",
 }
 """Stages at which test accuracy is measured, and what tables call them."""
@@ -29,9 +29,8 @@ def show(summary: dict[str, Any], synth: dict[str, Any], console: Console) -> No
     """Print the report as tables: accuracy, functions, units side by side, hardware."""
     accuracy = _table(f"{summary['name']}: accuracy on the test split", ["model"], ["mean", "std", "seeds"])
     for which, a in summary["accuracy"].items():
-        accuracy.add_row(
-            ACCURACIES.get(which, which), f"{100 * a['mean']:.2f} %", f"{100 * a['std']:.2f}", str(a["n"])
-        )
+        spread = "-" if a["std"] is None else f"{100 * a['std']:.2f}"
+        accuracy.add_row(ACCURACIES.get(which, which), f"{100 * a['mean']:.2f} %", spread, str(a["n"]))
     console.print(accuracy)
     console.print(_dearest_sites(summary["site_costs"]))
     console.print(_function_table(summary))
@@ -80,7 +79,7 @@ def _function_table(summary: dict[str, Any]) -> Table:
     for heading in ("formats", "R²", "of ceiling", "mismatches"):
         table.add_column(heading, justify="right", no_wrap=True)
     for s in summary["sites"]:
-        share = f"{s['r2_fixed'] / s['ceiling']:.3f}"
+        share = f"{100 * s['ratio']:.1f} %"
         checked = f"{s['mismatches']} of {s['codes_checked']}" + ("" if s["verified"] else " FAILED")
         formats = f"{s['input']} {s['output']}"
         table.add_row(s["site"], s["expression"], formats, f"{s['r2_fixed']:.4f}", share, checked)
