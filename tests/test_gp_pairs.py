@@ -136,12 +136,17 @@ def test_a_damaged_compressed_file(tmp_path):
 
 
 MEMORY = """
-import resource, sys
+import sys
 from pathlib import Path
 from gp.pairs import read_sites
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+def peak():  # of this process alone: ru_maxrss may be that of the one that started it
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+before = peak()
 assert read_sites(Path(sys.argv[1]))[0].num == 10_000_000
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print((peak() - before) / 1024)
 """
 
 
@@ -171,4 +176,4 @@ def test_ten_million_samples_are_read_within_twice_their_size(tmp_path):
     x = np.arange(10_000_000, dtype=np.float32)
     path = save(tmp_path, s_x=x, s_y=x, s_w=x)
     done = subprocess.run([sys.executable, "-c", MEMORY, path], capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 240  # MB; the arrays have 120
+    assert 60 < float(done.stdout) < 240  # MB; the arrays have 120

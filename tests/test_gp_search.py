@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+import gp.search
 from gp.cost import skeleton_flops
 from gp.evaluator import compile_skeleton
 from gp.fitness import bin_pairs
@@ -102,7 +103,7 @@ def test_constants_lie_on_their_grid_and_are_scored_there():
         assert data.fit(compile_skeleton(c.names).value(data.x, c.values)).loss == c.fit.loss
 
 
-def test_islands_exchange_their_best():
+def test_islands_exchange_their_best(monkeypatch):
     data = target(np.tanh(X) + 0.2 * np.sin(3 * X))
     settings = [
         SearchSettings(population=60, generations=12, max_nodes=14, tournament=5, islands=n) for n in (1, 3)
@@ -111,11 +112,22 @@ def test_islands_exchange_their_best():
     assert summary(one) != summary(three)
     assert summary(three) == summary(search(data, settings[1], 4))
     assert three.front[-1].fit.loss < 1.3 * one.front[-1].fit.loss
+    monkeypatch.setattr(gp.search, "_migrated", lambda islands: islands)
+    assert summary(search(data, settings[1], 4)) != summary(three)
 
 
-def test_what_was_seen_costs_nothing():
+def test_what_was_seen_costs_nothing(monkeypatch):
+    tuned, original = [], gp.search._Search._tuned
+
+    def spied(self, names, values, steps):
+        if steps == gp.search.TUNE_STEPS:
+            tuned.append((names, values))
+        return original(self, names, values, steps)
+
+    monkeypatch.setattr(gp.search._Search, "_tuned", spied)
     found = search(target(np.tanh(X)), SMALL, 1)
     assert found.repeats > 0
+    assert len(tuned) == len(set(tuned)) == found.evaluations
     assert found.evaluations + found.repeats >= SMALL.population
 
 

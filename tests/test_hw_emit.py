@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -193,6 +194,15 @@ def test_the_stage_emits_every_site_and_the_operator_pipeline_beside_it(run: Run
         assert off.max() <= beside["max_ulp"] + unit["max_ulp"]
         assert read_json(run.hdl / f"{unit['name']}.json")["site"] == unit["site"], "found by that in the run"
     assert {p.name for p in run.hdl.glob("*.v")} == {"blocks_0_norm1.v", "norm.v", "top.v"}
+
+
+def test_the_stage_pipelines_for_the_clock_of_the_configuration(run: RunDir) -> None:
+    stages = []
+    for fmax_mhz in (50.0, 400.0):
+        unit = dataclasses.replace(run.config.unit, fmax_mhz=fmax_mhz)
+        STAGE.run(RunDir(run.root, dataclasses.replace(run.config, unit=unit)))
+        stages.append(sum(unit["latency_cycles"] for unit in read_json(run.manifest)["units"]))
+    assert stages[0] < stages[1]
 
 
 def test_the_manifest_says_whose_affine_does_not_fold_and_which_norms_were_kept(run: RunDir) -> None:

@@ -39,6 +39,13 @@ def test_costs_are_divergences_from_the_original(models):
     with torch.no_grad():
         p, q = original(x).softmax(1), swapped(x).softmax(1)
     assert body["swapped"]["kl"] == pytest.approx(float((p * (p / q).log()).sum(1).mean()), rel=1e-4)
+    own = original.get_submodule("blocks.1.norm1")
+    mixed = copy.deepcopy(swapped)
+    mixed.blocks[1].norm1 = own
+    with torch.no_grad():
+        kept = mixed(x).softmax(1)
+    expected = float((p * (p / kept).log()).sum(1).mean())
+    assert body["kept"]["blocks.1.norm1"]["kl"] == pytest.approx(expected, rel=1e-3)
     assert body["swapped"]["agreement"] == float((p.argmax(1) == q.argmax(1)).double().mean())
 
 

@@ -24,6 +24,7 @@ def test_seed_all_fixes_every_generator_and_depends_on_all_parts():
 def test_small_models_run_on_one_thread():
     threads = torch.get_num_threads()
     try:
+        torch.set_num_threads(2)
         runtime.prepare(nn.Linear(2, 2))
         assert torch.get_num_threads() == 1
     finally:

@@ -20,10 +20,12 @@ from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
 from sw.ir.program import Program
 from sw.model import align, capture, original, quantize
-from sw.model.data import load_splits
+from sw.model.data import TensorImages, load_splits
 from sw.model.evaluate import predict
 from sw.model.quantize import UnitSite, load_quantized
 from sw.model.quantizers import QuantLinear
+from sw.model.reference import UnitModule
+from sw.model.scalar_norm import ScalarNorm
 from sw.run_dir import RunDir
 
 OUTPUT = FixedFormat.parse("s8.5")
@@ -134,6 +136,83 @@ def test_accuracies_follow_from_the_saved_predictions(digits):
     assert {"calibrated", "calibrated_unfolded"} <= set(read_json(digits.accuracy("quantized")))
 
 
+def test_accuracies_are_those_of_the_models_that_were_left(digits):
+    for which, model in (
+        ("original", original.load_original(digits)),
+        ("swapped", align.swapped(digits)),
+        ("realigned", align.load_realigned(digits)),
+        ("quantized", load_quantized(digits)),
+    ):
+        labels, predicted = predict(model, load_splits(digits.config.data, model).test)
+        saved = np.load(digits.predictions(which))
+        assert np.array_equal(saved["labels"], labels)
+        assert np.array_equal(saved["predicted"], predicted), which
+
+
+def test_quantizing_keeps_the_logits(digits):
+    model = load_quantized(digits)
+    images = load_splits(digits.config.data, model).test.images[:256]
+    with torch.no_grad():
+        before, after = align.load_realigned(digits)(images), model(images)
+    assert (after - before).std() < 0.4 * before.std()
+
+
+def test_an_affine_that_does_not_fold_follows_the_unit(digits):
+    program = Program.from_json(digits.program("norm").read_text())
+    weight, bias = torch.tensor([2.0, -0.5]), torch.tensor([0.25, 3.0])
+    norm = ScalarNorm(parse("x"), weight, bias)
+    x = torch.linspace(-3, 3, 40).reshape(20, 2)
+    unit = UnitModule(program)
+    assert torch.equal(UnitSite(unit, norm, folded=False)(x), unit(x) * weight + bias)
+    assert torch.equal(UnitSite(unit, norm, folded=True)(x), unit(x))
+
+
+def test_only_accuracies_look_at_the_test_split(digits, tmp_path, monkeypatch):
+    def without_test(config, model):
+        splits = load_splits(config, model)
+        test = splits.test
+        blank = TensorImages(torch.zeros_like(test.images), test.labels, test.batch_size)
+        return dataclasses.replace(splits, test=blank)
+
+    for module in (original, capture, align, quantize):
+        monkeypatch.setattr(module, "load_splits", without_test)
+    again = run_all(open_run(tmp_path))
+    assert read_json(again.accuracy("quantized")) != read_json(digits.accuracy("quantized"))
+    for path in (digits.original, digits.captures, digits.site_costs, digits.realigned, digits.quantized):
+        assert path.read_bytes() == (again.root / path.relative_to(digits.root)).read_bytes(), path.name
+
+
+def copied(digits, folder, stage, **sections):
+    """A run with what a stage of another one reads."""
+    run = open_run(folder, **sections)
+    for path in stage.inputs(digits):
+        copy = run.root / path.relative_to(digits.root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    return run
+
+
+def test_affines_alone_are_trained_where_that_is_asked_for(digits, tmp_path):
+    run = copied(digits, tmp_path, align.STAGE, align={"epochs": 1, "trained": "affine", "refit": "none"})
+    align.STAGE.run(run)
+    before, after = align.swapped(run).state_dict(), align.load_realigned(run).state_dict()
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert moved == {f"{site}.{part}" for site in run.read_functions() for part in ("weight", "bias")}
+
+
+def test_drop_path_and_bits_of_activations_change_what_they_should(digits, tmp_path):
+    run = copied(digits, tmp_path / "a", align.STAGE, align={"epochs": 2, "drop_path": 0.5})
+    align.STAGE.run(run)
+    assert run.realigned.read_bytes() != digits.realigned.read_bytes()
+    run = copied(digits, tmp_path / "q", quantize.STAGE, quantize={"act_bits": 3, "calibration_images": 64})
+    quantize.STAGE.run(run)
+    coarse, fine = load_quantized(run), load_quantized(digits)
+    images = load_splits(run.config.data, coarse).test.images[:64]
+    with torch.no_grad():
+        exact = align.load_realigned(run)(images)
+        assert (coarse(images) - exact).std() > 2 * (fine(images) - exact).std()
+
+
 def test_replay_is_what_the_programs_compute(digits):
     replay = np.load(digits.replay)
     for site in digits.read_functions():
@@ -227,11 +306,7 @@ def test_program_of_another_format_wrong(digits, tmp_path):
     ],
 )
 def test_functions_of_other_sites_wrong(digits, tmp_path, change, rule):
-    run = open_run(tmp_path)
-    for path in align.STAGE.inputs(digits):
-        copy = run.root / path.relative_to(digits.root)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(path.read_bytes())
+    run = copied(digits, tmp_path, align.STAGE)
     body = read_json(run.functions)
     change(body["sites"])
     write_json(run.functions, body)
@@ -249,11 +324,7 @@ def test_keys_of_verify_alone_are_no_reason_to_quantize_again(digits):
 
 
 def test_align_gives_the_same_files_from_the_same_inputs(digits, tmp_path):
-    again = open_run(tmp_path)
-    for path in align.STAGE.inputs(digits):
-        copy = again.root / path.relative_to(digits.root)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(path.read_bytes())
+    again = copied(digits, tmp_path, align.STAGE)
     torch.manual_seed(99)  # what was drawn before must not matter
     align.STAGE.run(again)
     for path in align.STAGE.outputs(digits):

@@ -4,7 +4,9 @@ import dataclasses
 
 import pytest
 
+from sw.config import ReportConfig
 from sw.ir.errors import InputError
+from sw.report.norms import Site, traffic
 from sw.report.traffic import (
     FUSED,
     ROW_BUFFER,
@@ -61,3 +63,18 @@ def test_the_roof_is_memory_and_then_arithmetic():
 def test_a_network_without_tokens_is_none():
     with pytest.raises(InputError, match=r"^tokens of a network must be at least 1, not 0$"):
         Network(tokens=0, channels=1, norms=1)
+
+
+def test_rates_are_giga_a_second_and_rooms_kibibytes():
+    network = Network(tokens=1, channels=1, norms=1, in_bits=8, out_bits=8)
+    found = [Site("n", 1, network)]
+    body = traffic(found, ReportConfig(bandwidth_gb_s=1.0, compute_gop_s=1e6))
+    assert body["ways"][UNFUSED.name]["microseconds"] == pytest.approx(2e-3), "two bytes at 1 GB/s"
+    assert body["ridge"] == pytest.approx(1e6)
+    slow = traffic(found, ReportConfig(bandwidth_gb_s=1e6, compute_gop_s=0.001))
+    assert slow["ways"][UNFUSED.name]["microseconds"] == pytest.approx(UNFUSED.operations), (
+        "a million a second"
+    )
+    wide = [Site("n", 1, Network(tokens=1, channels=1024, norms=1, in_bits=16, out_bits=8))]
+    assert traffic(wide, ReportConfig(buffer_kib=2.0))["layernorm"] == ROW_BUFFER.name
+    assert traffic(wide, ReportConfig(buffer_kib=1.9))["layernorm"] == TWO_PASSES.name

@@ -133,7 +133,7 @@ def test_a_stage_that_fails_is_not_done():
         outputs=stage.outputs,
         body=fail,
     )
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"^no$"):
         broken.run(run, force=True)
     assert stage.run(run)
 
