@@ -110,7 +110,7 @@ def test_scores_can_be_recomputed_from_the_files(evolved):
 
 
 def test_the_front_is_that_of_all_seeds_together(evolved):
-    run, from_both = evolved[1], []
+    run, later = evolved[1], []
     for site, entry in run.read_functions().items():
         tasks = [read_json(run.root / "evolve" / f"{site}.{index}.json")["front"] for index in (0, 1)]
         fronts = [{(e["price_lut6"], e["train_r2"]) for e in task} for task in tasks]
@@ -121,8 +121,8 @@ def test_the_front_is_that_of_all_seeds_together(evolved):
             if not any(p <= price and r >= r2 and (p, r) != (price, r2) for p, r in points)
         }
         assert {(e["price_lut6"], e["train_r2"]) for e in entry["front"]} == best
-        from_both.append(all(best - front for front in fronts))
-    assert any(from_both), "no site's front is that of one seed alone"
+        later.append(best - fronts[0])
+    assert any(later), "some are of the second seed"
 
 
 def test_chosen_function_is_near_the_ceiling(evolved):
