@@ -1,7 +1,6 @@
 import io
 import json
 import subprocess
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -185,15 +184,20 @@ def test_files_of_different_generations_are_not_reported_together():
 
 
 def test_the_commit_is_that_of_the_source_tree_or_none(tmp_path, monkeypatch):
-    top = Path(summary_module.__file__).parents[2]
-    command = ["git", "-C", top, "rev-parse", "HEAD"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    assert _git_hash() == (commit or None)
-    inside = tmp_path / "other" / "lib" / "sw" / "report"
-    inside.mkdir(parents=True)
-    subprocess.run(["git", "init", "-q", tmp_path / "other"], check=True)
-    monkeypatch.setattr(summary_module, "__file__", str(inside / "summary.py"))
+    def git(*words):
+        command = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e", *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "first")
+    own, other = tmp_path / "sw/report/summary.py", tmp_path / "lib/sw/report/summary.py"
+    for path in (own, other):
+        path.parent.mkdir(parents=True)
+    monkeypatch.setattr(summary_module, "__file__", str(own))
+    assert _git_hash() == git("rev-parse", "HEAD")
+    monkeypatch.setattr(summary_module, "__file__", str(other))
     assert _git_hash() is None, "another project's"
+    monkeypatch.setattr(summary_module, "__file__", str(own))
     monkeypatch.setenv("PATH", "")
     assert _git_hash() is None, "no git"
 

@@ -193,7 +193,7 @@ def _further_seeds(run: RunDir) -> list[RunDir]:
 
 def _git_hash() -> str | None:
     """The commit of the source tree; None where it is no checkout of its own, or without git."""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).resolve().parents[2]
     command = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
