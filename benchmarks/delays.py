@@ -1,4 +1,4 @@
-"""How long single operations take on ECP5 and iCE40: where the delay model of sw.ir.schedule comes from.
+"""How long single operations take on ECP5 and iCE40: where the delay model of sw.ir.delays comes from.
 
 ``make bench-delays`` places and routes units of one operation each, takes the median period over seeds, and
 fits the constants of ``sw.ir.delays`` by non-negative least absolute relative errors.

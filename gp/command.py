@@ -8,24 +8,27 @@ from pathlib import Path
 from typing import Any
 
 from sw.arguments import ArgumentParser, add_run_arguments, guarded
-from sw.config import EvolveConfig, without_run
-from sw.files import make_folder
+from sw.config import EvolveConfig, UnitConfig
+from sw.config.checks import CHOICES
 from sw.ir.errors import InputError
-from sw.run_dir import RunDir
 from sw.stage import open_run, report_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A run's arguments, and those of ``--pairs``, which needs no run."""
     add_run_arguments(parser, config_optional=True)
-    default = EvolveConfig()
+    default, unit = EvolveConfig(), UnitConfig()
     parser.epilog = "Defaults are those without a CONFIG, with --pairs."
     parser.add_argument("--pairs", type=Path, metavar="FILE.npz", help="<site>_x and <site>_y arrays")
     parser.add_argument("-o", dest="folder", type=Path, metavar="DIR", help="where results go (with --pairs)")
     parser.add_argument("--in", dest="input", metavar="FORMAT", help="input format, such as s16.11")
     parser.add_argument("--out", dest="output", metavar="FORMAT", help="output format, such as s8.5")
-    parser.add_argument("--in-width", type=int, metavar="BITS", help="instead of --in (default: 16)")
-    parser.add_argument("--out-width", type=int, metavar="BITS", help="instead of --out (default: 8)")
+    parser.add_argument(
+        "--in-width", type=int, metavar="BITS", help=f"instead of --in (default: {unit.in_width})"
+    )
+    parser.add_argument(
+        "--out-width", type=int, metavar="BITS", help=f"instead of --out (default: {unit.out_width})"
+    )
     parser.add_argument(
         "--generations", type=int, metavar="N", help=f"of a search, at most (default: {default.generations})"
     )
@@ -37,17 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=int, metavar="N", help=f"independent searches a site (default: {default.seeds})"
     )
-    for name, choices, text in (
-        ("price", ("lut6", "nodes", "flops"), "what functions are charged for"),
-        ("weights", ("none", "sensitivity"), "count pairs by <site>_w"),
-        ("affine", ("free", "scale", "none"), "what can fold behind f"),
+    for name, text in (
+        ("price", "what functions are charged for"),
+        ("weights", "count pairs by <site>_w"),
+        ("affine", "what can fold behind f"),
     ):
         stated = f"{text} (default: {getattr(default, name)})"
-        parser.add_argument(f"--{name}", choices=choices, help=stated)
+        parser.add_argument(f"--{name}", choices=CHOICES[f"evolve.{name}"], help=stated)
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument(
         "--choose",
-        choices=("knee", "best", "cheapest"),
+        choices=[rule for rule in CHOICES["evolve.choose"] if rule not in ("budget", "ratio")],
         help=f"which point of the front (default: {default.choose})",
     )
     choice.add_argument(
@@ -82,16 +85,7 @@ def evolve(args: argparse.Namespace, run_stage: Callable[[argparse.Namespace], i
         if value is not None:
             raise InputError(f"{option} must come with --pairs; a run takes formats from its configuration")
     args.overrides += [f"evolve.{key}={value}" for key, value in _settings(args).items()]
-    if args.force:
-        _forget(open_run(args))
     return run_stage(args)
-
-
-def _forget(run: RunDir) -> None:
-    """Remove what finished tasks left, so that they are done again; not while another process works on it."""
-    with run.locked():
-        for path in (run.root / "evolve").glob("*.json"):
-            path.unlink()
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -128,16 +122,15 @@ def _evolve_pairs(args: argparse.Namespace) -> int:
             raise InputError(
                 f"--{side}-width {width} must not come with --{side} {format}, which has a width"
             )
-    if args.force:
-        _forget(RunDir(make_folder(args.folder), without_run()))
     run = evolve_pairs(
         args.pairs,
         args.folder,
         input=args.input,
         output=args.output,
-        in_width=16 if args.in_width is None else args.in_width,
-        out_width=8 if args.out_width is None else args.out_width,
+        in_width=args.in_width,
+        out_width=args.out_width,
         seed=args.seed or 0,
+        force=args.force,
         **_settings(args),
     )
     for site, entry in run.read_functions().items():

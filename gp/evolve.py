@@ -53,11 +53,12 @@ def evolve_pairs(
     pairs: Path,
     out: Path,
     *,
-    in_width: int = 16,
-    out_width: int = 8,
+    in_width: int | None = None,
+    out_width: int | None = None,
     input: str | None = None,
     output: str | None = None,
     seed: int = 0,
+    force: bool = False,
     **settings: Any,
 ) -> RunDir:
     """Evolve functions from anybody's pairs; needs no model and no torch.
@@ -68,10 +69,12 @@ def evolve_pairs(
         out: Made if it is not there.
         seed: Of the split and of every search.
         pairs: An npz with float vectors ``<site>_x`` and ``<site>_y``.
-        in_width: Input bits; the binary point leaves one bit of room above each site's largest |x|.
-        out_width: Output bits.
+        in_width: Input bits, by default those of ``UnitConfig``; the binary point leaves one bit of room
+            above each site's largest |x|.
+        out_width: Output bits, likewise.
         input: Input format of every site, such as ``s16.11``; wins over ``in_width``.
         output: Output format, such as ``s8.5``; wins over ``out_width``.
+        force: Search again what a call before left.
         settings: Keys of ``sw.config.EvolveConfig``, such as ``generations`` or ``jobs``.
 
     Raises:
@@ -79,10 +82,11 @@ def evolve_pairs(
     """
     fixed_input = None if input is None else _checked_format("input", input)
     fixed_output = None if output is None else _checked_format("output", output)
-    unit = {
+    widths = {
         "in_width": fixed_input.width if fixed_input else in_width,
         "out_width": fixed_output.width if fixed_output else out_width,
     }
+    unit = {name: width for name, width in widths.items() if width is not None}
     config = from_dict(
         {"name": "pairs", "seed": seed, "model": {"name": "none"}, "unit": unit, "evolve": settings}
     )
@@ -92,6 +96,8 @@ def evolve_pairs(
     run = RunDir(make_folder(out), config)
     inputs = {s.site: fixed_input or _from_data(pairs, s, config) for s in sites}
     with run.locked():
+        if force:
+            _forget(run)
         _evolve(run, pairs, sites, inputs, fixed_output or output_format(config.unit))
     return run
 
@@ -287,6 +293,12 @@ def _stopped_by(reasons: Sequence[str]) -> str:
     return next(reason for reason in ("budget", "generations", "stalled", "ratio") if reason in reasons)
 
 
+def _forget(run: RunDir) -> None:
+    """Remove what finished tasks left, so that they are done again."""
+    for path in (run.root / "evolve").glob("*.json"):
+        path.unlink()
+
+
 def _outputs(run: RunDir) -> list[Path]:
     sites = read_json(run.capture_stats)["sites"] if run.capture_stats.exists() else {}
     return [run.functions, *(path(site) for site in sites for path in (run.program, partial(_picture, run)))]
@@ -299,6 +311,7 @@ STAGE = Stage(
     inputs=lambda run: [run.captures, run.capture_stats],
     outputs=_outputs,
     body=evolve_run,
+    forget=_forget,
 )
 
 if __name__ == "__main__":

@@ -7,13 +7,12 @@ import math
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
+from sw.config.checks import CHOICES
 from sw.ir.errors import InputError
 
 Item = TypeVar("Item")
 Point = tuple[float, float]
 """(price, error); both are better the smaller they are."""
-
-CHOICES = ("knee", "best", "cheapest", "budget", "ratio")
 
 MIN_DIFFERENCE = 5e-4
 """Of functions whose R^2 differs by less, the dearer ones do not count when a knee is looked for."""
@@ -144,7 +143,8 @@ def choose(
     if rule == "ratio":
         enough = [i for i in indices if shares[i] >= ratio]
         return min(enough, key=lambda i: points[i]) if enough else max(indices, key=lambda i: shares[i])
-    raise InputError(f"choice from a front must be one of {', '.join(CHOICES)}, not {rule!r}")
+    known = ", ".join(CHOICES["evolve.choose"])
+    raise InputError(f"choice from a front must be one of {known}, not {rule!r}")
 
 
 def _near_knee(points: Sequence[Point]) -> int:

@@ -64,7 +64,7 @@ class OutputRange:
 
     def round(self, values: FloatArray) -> FloatArray:
         """Values as the output format holds them, saturated in this range."""
-        return np.maximum(self.output.to_real(self.output.quantize(values)), float(self.low))
+        return self.output.to_real(self.codes(values))
 
     def codes(self, values: FloatArray) -> IntArray:
         """The output codes of values, saturated in this range."""
@@ -73,16 +73,19 @@ class OutputRange:
 
     def holds(self, values: FloatArray) -> bool:
         """Whether values, rounded to steps, never leave the range."""
-        wide = FixedFormat(MAX_WIDTH, self.output.frac)
-        lowest, highest = wide.to_real(wide.quantize([values.min(), values.max()]))
-        return bool(lowest >= float(self.low) and highest <= float(self.high))
+        lowest, highest = self._extent(values)
+        return lowest >= self.low and highest <= self.high
 
     def is_filled(self, values: FloatArray) -> bool:
         """Whether values, rounded to steps, never leave the range and reach an end of it."""
-        wide = FixedFormat(MAX_WIDTH, self.output.frac)  # to see what leaves the range
+        lowest, highest = self._extent(values)
+        return self.holds(values) and (lowest == self.low or highest == self.high)
+
+    def _extent(self, values: FloatArray) -> tuple[float, float]:
+        """The smallest and the largest value, rounded to steps, in a format wide enough not to saturate."""
+        wide = FixedFormat(MAX_WIDTH, self.output.frac)
         lowest, highest = wide.to_real(wide.quantize([values.min(), values.max()]))
-        low, high = float(self.low), float(self.high)
-        return bool(lowest >= low and highest <= high and (lowest == low or highest == high))
+        return float(lowest), float(highest)
 
 
 def centre(low: float, high: float, full: OutputRange, affine: str = "free") -> tuple[float, float]:

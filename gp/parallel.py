@@ -72,6 +72,7 @@ def _pooled(
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     before = {name: os.environ.get(name) for name in THREADS}
+    others = multiprocessing.active_children()
     try:
         os.environ.update(dict.fromkeys(THREADS, "1"))  # read when a worker first imports numpy
         futures: dict[Future[Result], int] = {pool.submit(work, job): i for i, job in left.items()}
@@ -83,7 +84,7 @@ def _pooled(
         return list(left.values())
     except BaseException:
         # Leaving would wait for the tasks that run; they are done anew when the run goes on.
-        for worker in multiprocessing.active_children():
+        for worker in set(multiprocessing.active_children()) - set(others):
             worker.terminate()
         raise
     finally:

@@ -63,7 +63,8 @@ class Task:
         settings = dataclasses.asdict(self.settings)
         for irrelevant in IRRELEVANT:
             del settings[irrelevant]
-        body = dataclasses.asdict(self) | {"settings": settings, "pairs": code_digest("gp", "sw.ir")}
+        body = dataclasses.asdict(self) | {"settings": settings, "code": code_digest("gp", "sw.ir")}
+        del body["pairs"]  # a path; what it holds is in pairs_sha256
         body["versions"] = [platform.python_version(), *map(metadata.version, ("numpy", "mpmath", "deap"))]
         if self.settings.budget_s:
             body["seeds"] = self.settings.seeds

@@ -13,13 +13,13 @@ from rich.table import Table
 
 from hw.compile import Order
 from hw.emit import unit_verilog
-from hw.measure import resources
+from hw.measure import FLOWS, resources
 from hw.pipeline import Unit
 from hw.tools import YOSYS
 from sw.files import write_json
 from sw.ir.design import Design
 
-FAMILIES = ("xc7", "ecp5", "ice40")
+FAMILIES = tuple(FLOWS)
 COUNTED = ("lut", "ff", "dsp", "bram")
 
 

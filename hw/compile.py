@@ -15,6 +15,7 @@ from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat, IntArray
 from sw.ir.parse import parse
 from sw.ir.pipelining import DEFAULT, Pipelining
+from sw.ir.realize import no_realization
 from sw.ir.realize.reachable import easier, reachable_codes
 from sw.ir.realize.target import Target
 
@@ -78,10 +79,7 @@ def compile_formula(order: Order, folder: Path) -> tuple[dict[str, Any], list[De
     codes = order.codes(target)
     found = all_designs(order, target, codes)
     if not found or (order.kind == "auto" and found[0].realization.max_ulp > target.max_ulp):
-        raise InputError(
-            f"function '{target.expr}' has no realisation from {target.input} to {target.output} that is at "
-            f"most {target.max_ulp} ulp off; a smaller range or fewer input bits would help"
-        )
+        raise InputError(no_realization(target))
     return write_design(order, target, codes, found[0], folder), found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from hw.fusesoc_core import core_id, core_text
 from hw.pipeline import Unit
 from hw.streams import PORTS, check_lanes
 from hw.verilog_text import with_lint_exceptions
+from sw.arrays import codes_digest
 from sw.files import atomic, keep_only, make_folder, read_json, write_json, write_text
 from sw.ir import interpret
 from sw.ir.errors import InputError
@@ -100,7 +100,7 @@ def emit_unit(
         "ii": 1,
         "realization": realization,
         "max_ulp": max_ulp,
-        "table_sha256": table_digest(table),
+        "table_sha256": codes_digest(table),
         "table": f"{name}.table.npy",
         "verilog": f"{name}.v",
         "top": f"{TOP_PREFIX}{name}",
@@ -174,15 +174,10 @@ def _core_of(body: Mapping[str, Any], library: str) -> str:
     return core_text(identifier, description=description, files=[body["verilog"]], top=body["top"])
 
 
-def table_digest(table: IntArray) -> str:
-    """sha256 of a table's codes as little-endian int64, whatever dtype it is stored in."""
-    return hashlib.sha256(np.ascontiguousarray(table, dtype="<i8").tobytes()).hexdigest()
-
-
 def _write_reachable(path: Path, codes: IntArray, num_codes: int) -> dict[str, Any]:
     """Keep the codes at which a unit is its function; what its JSON says of them."""
     _write_npy(path, codes.astype(np.int64))
-    return {"codes": len(codes), "of": num_codes, "file": path.name, "sha256": table_digest(codes)}
+    return {"codes": len(codes), "of": num_codes, "file": path.name, "sha256": codes_digest(codes)}
 
 
 def _write_npy(path: Path, values: IntArray) -> None:

@@ -25,7 +25,7 @@ from typing import Any
 
 from rich.table import Table
 
-from hw.emit import emit_unit, table_digest
+from hw.emit import emit_unit
 from hw.formal_pipeline import pipeline_problem
 from hw.formal_results import leave_results
 from hw.formal_stream import stream_problem
@@ -34,6 +34,7 @@ from hw.measure import cached
 from hw.tools import SBY, SMTBMC, YOSYS, Z3
 from hw.units import KEYS, read_table, read_units, read_verilog
 from sw.arguments import ArgumentParser, add_debug, guarded
+from sw.arrays import codes_digest
 from sw.config import load
 from sw.ir.errors import VerificationError
 from sw.ir.formats import FixedFormat
@@ -169,7 +170,7 @@ def _prove(
         problem = problems[property]()
         return {"problem": problem, "seconds": round(time.monotonic() - started, 1)}
 
-    key = [property, *(unit[key] for key in KEYS), verilog, table_digest(table), *versions]
+    key = [property, *(unit[key] for key in KEYS), verilog, codes_digest(table), *versions]
     answer = cached(cache, key, compute)
     outcome = "failed" if answer["problem"] else "proven"
     return Proof(unit=unit["name"], property=property, outcome=outcome, **answer)
@@ -180,7 +181,7 @@ def _leave(units: Sequence[tuple[Mapping[str, Any], Path]], proofs: Sequence[Pro
     tools = tool_versions()
     for number, (unit, folder) in enumerate(units):
         of_unit = proofs[number * len(PROPERTIES) : (number + 1) * len(PROPERTIES)]
-        proved = {**unit, "table_sha256": table_digest(read_table(folder / unit["table"]))}
+        proved = {**unit, "table_sha256": codes_digest(read_table(folder / unit["table"]))}
         leave_results(proved, folder, {proof.property: proof.outcome for proof in of_unit}, tools)
 
 

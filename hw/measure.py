@@ -110,6 +110,40 @@ def resources(
     return cached(cache, ["resources", verilog, script, yosys.identifier, CELLS[family]], compute)
 
 
+def cost(
+    verilog: str,
+    top: str,
+    buses: Mapping[str, int],
+    cache: Path,
+    *,
+    families: Sequence[str],
+    target_mhz: float,
+    seeds: int,
+) -> dict[str, Any]:
+    """What a module costs where DSP and block RAM are allowed.
+
+    Args:
+        verilog: Text with the module.
+        top: The module.
+        buses: Its streams' widths, as ``fmax_mhz`` takes them.
+        cache: Folder of earlier answers.
+        families: Keys of ``FLOWS``.
+        target_mhz: Clock that place and route aims at.
+        seeds: Seeds of place and route on ECP5; 0: none.
+
+    Returns:
+        ``{"families": {family: counts as resources gives them}}``, and ``"fmax_mhz"`` where there are seeds.
+
+    Raises:
+        ToolError: A tool is missing, too old or fails.
+    """
+    counted = {name: resources(verilog, [top], name, cache, hard_blocks=True)[top] for name in families}
+    if not seeds:
+        return {"families": counted}
+    clock = fmax_mhz(verilog, top, buses, target_mhz=target_mhz, seeds=seeds, cache=cache, hard_blocks=True)
+    return {"families": counted, "fmax_mhz": clock}
+
+
 def fmax_mhz(
     verilog: str,
     top: str,

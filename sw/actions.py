@@ -14,7 +14,7 @@ from sw.files import read_json
 from sw.ir.errors import InputError
 from sw.run_dir import RunDir
 from sw.stage import open_run, read_config, report_run
-from sw.stages import LAST_ACCURACY_STAGE, STAGES, stage
+from sw.stages import LAST_ACCURACY_STAGE, STAGES, before, stage
 
 
 def hdl(args: argparse.Namespace) -> int:
@@ -78,19 +78,11 @@ def one_stage(args: argparse.Namespace) -> int:
     """The stage that the sub-command names, and what it builds on where ``--missing`` asks for it."""
     asked, run = stage(args.command), open_run(args)
     if args.missing:
-        for name in _before(args.command):
+        for name in before(args.command):
             # A generated file that somebody changed must reach the stage as it is.
             if stage(name).is_stale(run):
                 report_run(stage(name), run)
     return report_run(asked, run, force=args.force)
-
-
-def _before(name: str) -> list[str]:
-    """The stages that a stage builds on; only the report needs an export, and synthesis no simulation."""
-    earlier = list(STAGES)[: list(STAGES).index(name)]
-    if name == "report":
-        return earlier
-    return [e for e in earlier if e != "export" and not (name in ("synth", "rivals") and e == "verify")]
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,8 +1,9 @@
-"""Files of arrays that others wrote: what can be wrong with them is said in one line."""
+"""Arrays as files hold them: their digest, and one line for what is wrong with a file that others wrote."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import tokenize
 import zipfile
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 
 from sw.ir.errors import InputError
+from sw.ir.formats import IntArray
 
 BROKEN_ARRAY = (
     ValueError,
@@ -37,6 +39,11 @@ def content_of(path: Path) -> str:
         return "an empty one"
     is_numpys = head == b"\x93NUMPY" or head.startswith(b"PK")
     return "one that is damaged or holds objects" if is_numpys else "a file of another kind"
+
+
+def codes_digest(codes: IntArray) -> str:
+    """sha256 of integers as little-endian int64, whatever type holds them, as manifests state it."""
+    return hashlib.sha256(np.ascontiguousarray(codes, dtype="<i8").tobytes()).hexdigest()
 
 
 @contextlib.contextmanager

@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
-from torch import nn
 
+from gp.evolve import output_format
 from sw.config import RunConfig
 from sw.config.checks import RANGES
 from sw.files import read_json, write_json, write_text
@@ -31,6 +32,9 @@ from sw.model.runtime import peak_memory_gib
 from sw.run_dir import RunDir
 from sw.stage import Stage
 from sw.terminal import progress, table_console
+
+if TYPE_CHECKING:
+    from torch import nn
 
 IMAGENET = (1_281_167, 50_000)
 """Training and test images, where nobody says how many there are."""
@@ -93,6 +97,11 @@ def dry_run(config: RunConfig, stage: StageOf, images: tuple[int, int] = IMAGENE
     return found
 
 
+def _on_device(config: RunConfig) -> int:
+    """Images that a training step has on a device at a time."""
+    return -(-config.data.batch_size // config.compute.accumulate)
+
+
 @dataclass(frozen=True, slots=True)
 class _Small:
     """The configuration in little."""
@@ -102,7 +111,7 @@ class _Small:
     @classmethod
     def of(cls, config: RunConfig, folder: Path) -> _Small:
         """Random weights, noise of the model's size, one seed of everything, two steps an epoch."""
-        batch = min(LARGEST_BATCH, -(-config.data.batch_size // config.compute.accumulate))
+        batch = min(LARGEST_BATCH, _on_device(config))
         change = dataclasses.replace
         small = change(
             config,
@@ -221,7 +230,7 @@ def _predicting_seconds(run: RunDir, model: nn.Module) -> float:
 
 def _plain_functions(run: RunDir) -> list[str]:
     """Leave what evolution would: the same clip for every captured site; their names."""
-    output = FixedFormat(run.config.unit.out_width, run.config.unit.out_width - 3)
+    output = output_format(run.config.unit)
     sites = {}
     for site, entry in read_json(run.capture_stats)["sites"].items():
         made = realize(parse(PLAIN), FixedFormat.parse(entry["input"]), output)
@@ -234,7 +243,15 @@ def _plain_functions(run: RunDir) -> list[str]:
 
 def _show(config: RunConfig, found: list[Took], images: tuple[int, int]) -> None:
     title = f"{config.name}: projected for {images[0]} training and {images[1]} test images on this machine"
+    batch = _on_device(config)
+    steps = (
+        f"{LARGEST_BATCH} images a step; the run has {batch}"
+        if batch > LARGEST_BATCH
+        else f"{batch} images a step"
+    )
+    caption = f"Memory at {steps}. Reading and augmenting images is not counted."
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.caption, table.caption_justify = caption, "left"
     for heading in ("stage", "dry run, s", "whole run, h", "memory so far, GiB"):
         table.add_column(heading, justify="left" if heading == "stage" else "right")
     for took in found:

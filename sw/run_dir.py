@@ -73,6 +73,10 @@ class RunDir:
         """Write the configuration beside what was made with it, as ``config.toml``."""
         write_text(self.root / "config.toml", tomli_w.dumps(self.config.to_dict()))
 
+    def stamp(self, stage: str) -> Path:
+        """What a stage wrote about its last work, there while its result is."""
+        return self.root / "stages" / f"{stage}.json"
+
     @property
     def original(self) -> Path:
         """The pre-trained model with LayerNorm, a state dict."""

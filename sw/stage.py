@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sw.arguments import ArgumentParser, add_run_arguments, guarded
 from sw.config import RunConfig, digest, load
@@ -19,6 +20,8 @@ from sw.ir.errors import InputError
 from sw.run_dir import RunDir
 
 Files = Callable[[RunDir], Sequence[Path]]
+SOURCES = (".py", ".html", ".css")
+"""Ends of the names of files that are code."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +48,8 @@ class Stage:
     """Packages beside its own and ``sw.ir`` whose code its result depends on."""
     parallel: bool = False
     """Whether several processes of torchrun may do it together."""
+    forget: Callable[[RunDir], None] | None = None
+    """Removes finished parts of the work that it would go on from; done where it is forced."""
 
     def missing(self, run: RunDir) -> list[Path]:
         """Input files that are not there."""
@@ -55,10 +60,9 @@ class Stage:
 
         An output that somebody changed by hand does not count.
         """
-        stamp = self._stamp(run)
-        if self.missing(run) or not stamp.exists():
+        made = read_stamp(run, self.name)
+        if self.missing(run) or not made:
             return True
-        made = read_json(stamp)
         gone = any(not path.exists() for path in self.outputs(run))
         return gone or any(made.get(key) != value for key, value in self._fingerprint(run).items())
 
@@ -72,15 +76,16 @@ class Stage:
             first = f"; 'normforge {self.name} CONFIG --missing' first runs what makes it"
             hint = first if path.is_relative_to(run.root) else ""
             raise InputError(f"stage '{self.name}' needs '{path}', which is not there{hint}")
-        stamp = self._stamp(run)
         wanted = self._fingerprint(run)
-        if not force and stamp.exists() and read_json(stamp) == wanted | self._made(run):
+        if not force and read_stamp(run, self.name) == wanted | self._made(run):
             return False
         if process_rank()[0] == 0:
-            stamp.unlink(missing_ok=True)
+            run.stamp(self.name).unlink(missing_ok=True)
+        if force and self.forget is not None:
+            self.forget(run)
         self.body(run)
         run.keep_config()
-        write_json(stamp, wanted | self._made(run))
+        write_json(run.stamp(self.name), wanted | self._made(run))
         return True
 
     def main(self, argv: Sequence[str] | None = None) -> int:
@@ -90,20 +95,18 @@ class Stage:
         args = parser.parse_args(argv)
         return guarded(lambda: report_run(self, open_run(args), force=args.force), debug=args.debug)
 
-    def _stamp(self, run: RunDir) -> Path:
-        return run.root / "stages" / f"{self.name}.json"
-
     def _fingerprint(self, run: RunDir) -> dict[str, object]:
         top, *rest = self.body.__module__.split(".")
         package = f"{top}.{rest[0]}" if top == "sw" else top
         return {
             "code": code_digest(package, "sw.ir", *self.code),
+            "sections": list(self.sections),
             "config": digest(run.config, "seed", *self.sections),
-            "inputs": {_name(p, run): file_digest(p) for p in self.inputs(run)},
+            "inputs": {file_name(p, run): file_digest(p) for p in self.inputs(run)},
         }
 
     def _made(self, run: RunDir) -> dict[str, object]:
-        made = {_name(p, run): file_digest(p) if p.exists() else "missing" for p in self.outputs(run)}
+        made = {file_name(p, run): file_digest(p) if p.exists() else "missing" for p in self.outputs(run)}
         return {"outputs": made}
 
 
@@ -115,12 +118,29 @@ def code_digest(*packages: str) -> str:
         found = importlib.util.find_spec(package)
         roots = [] if found is None else list(found.submodule_search_locations or ())
         for root in map(Path, roots):
-            for path in sorted(root.rglob("*.py")):
+            for path in sorted(p for p in root.rglob("*") if p.suffix in SOURCES):
                 state.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return state.hexdigest()
 
 
-def _name(path: Path, run: RunDir) -> str:
+def read_stamp(run: RunDir, stage: str) -> dict[str, Any]:
+    """What a stage wrote about its last work; empty where it has not ended.
+
+    Returns:
+        ``{"code", "sections", "config", "inputs": {name: sha256}, "outputs": {name: sha256}}``: digests of
+        its source, of the configuration's ``sections`` and the seed, and of files by ``file_name``.
+    """
+    path = run.stamp(stage)
+    try:
+        body = read_json(path)
+    except InputError:
+        if path.exists():  # not asked before: another process of the stage may remove it at any time
+            raise
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def file_name(path: Path, run: RunDir) -> str:
     """A file's name in a stamp; what lies outside the run directory keeps its whole path."""
     return str(path.relative_to(run.root) if path.is_relative_to(run.root) else path)
 

@@ -23,8 +23,29 @@ STAGES: dict[str, str] = {
 }
 """Every stage's module, in the order of a run. A module is imported when its stage is."""
 
+BUILDS_ON: dict[str, tuple[str, ...]] = {
+    "train": (),
+    "capture": ("train",),
+    "evolve": ("capture",),
+    "align": ("evolve",),
+    "quantize": ("align",),
+    "export": ("quantize",),
+    "hdl": ("evolve",),
+    "verify": ("hdl", "quantize"),
+    "synth": ("hdl",),
+    "rivals": ("synth",),
+    "report": ("export", "verify", "rivals"),
+}
+"""The stages whose files a stage reads, but for those that these build on."""
+
 LAST_ACCURACY_STAGE = "export"
 """A further seed of a run repeats everything up to here: all that an accuracy depends on."""
+
+
+def before(name: str) -> list[str]:
+    """All stages that a stage builds on, in the order of a run."""
+    needed = {needed for direct in BUILDS_ON[name] for needed in (direct, *before(direct))}
+    return [other for other in STAGES if other in needed]
 
 
 def stage(name: str) -> Stage:

@@ -48,7 +48,10 @@ def test_every_option_reaches_the_search(pairs, tmp_path, monkeypatch):
         found.clear()
         assert command.main([*start, *choice]) == 130
         formats = {"input": None, "output": None}
-        assert found == options | formats | settings
+        assert found == options | formats | settings | {"force": False}
+    found.clear()
+    assert command.main([*start, "--force"]) == 130
+    assert found["force"]
     found.clear()
     assert command.main(["--pairs", str(pairs), "-o", str(tmp_path), "--in", "s9.4", "--out", "s5.2"]) == 130
     assert (found["input"], found["output"]) == ("s9.4", "s5.2")

@@ -113,6 +113,7 @@ def test_a_halved_range_uses_half_of_the_codes():
     half = OutputRange(FixedFormat.parse("s8.5"), 1)
     assert (half.low, half.high) == (-Fraction(63, 32), Fraction(63, 32))
     np.testing.assert_array_equal(half.codes(np.array([0.1, 5.0, -5.0])), [3, 63, -63])
+    np.testing.assert_array_equal(half.round(np.array([0.1, 5.0, -5.0])), [3 / 32, 63 / 32, -63 / 32])
     assert half.holds(np.array([-1.97, 1.97]))
     assert not half.holds(np.array([1.99]))
     assert OutputRange(FixedFormat.parse("u8.0"), 2).high == 63

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hw.emit import STAGE, emit_unit, table_digest
+from hw.emit import STAGE, emit_unit
 from sw import cli
+from sw.arrays import codes_digest
 from sw.config import ModelConfig, RunConfig, UnitConfig
 from sw.files import read_json, write_json, write_text
 from sw.ir import interpret
@@ -92,7 +93,7 @@ def test_the_dtype_holds_the_output_format(tmp_path: Path, output: str, dtype: t
 
 def test_the_digest_does_not_depend_on_the_stored_dtype() -> None:
     table = np.arange(-4, 4)
-    assert table_digest(table) == table_digest(table.astype(np.int8))
+    assert codes_digest(table) == codes_digest(table.astype(np.int8))
 
 
 def test_ports_are_exactly_those_of_the_contract_even_where_unused(tmp_path: Path) -> None:

@@ -105,6 +105,18 @@ def test_every_operation_equals_the_interpreter_on_all_codes(name: str, fmax_mhz
     assert traffic.codes == interpret.table(program).tolist()
 
 
+def test_nothing_is_joined_to_what_is_shifted_by_nothing() -> None:
+    instrs = (
+        Instr(Op.INPUT, (), (), -8, 7),
+        Instr(Op.SHL, (0,), (0,), -8, 7),
+        Instr(Op.CONST, (), (0,), 0, 0),
+        Instr(Op.ADD, (1, 2), (), -8, 7),
+    )
+    form = FixedFormat(4, 0)
+    unit = Unit(Program(form, form, instrs), plan(Program(form, form, instrs), 100.0))
+    assert simulate(unit, beats_of(form.codes(), 1)).codes == form.codes().tolist()
+
+
 def test_every_operation_has_its_hardware() -> None:
     named = {name.split()[0] for name in every_op()}
     assert named == {op.value for op in Op}

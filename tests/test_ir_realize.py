@@ -126,6 +126,12 @@ def test_bits_that_a_map_ignores_are_dropped_before_it_is_planned():
     assert Target.of(parse("x"), S("s10.2"), S("s10.2")).idle_bits() == 0
 
 
+@pytest.mark.parametrize("max_ulp", [0, 1])
+def test_no_more_bits_are_dropped_than_a_format_can_say(max_ulp):
+    made = realize(parse("0*x"), S("s16.-60"), S("s8.0"), max_ulp=max_ulp)
+    assert np.all(interpret.table(made.program) == 0)
+
+
 @settings(max_examples=60)
 @given(total_formulas, st.integers(3, 9), st.integers(0, 7), st.integers(3, 12), st.integers(0, 6))
 def test_any_formula_at_any_formats_is_realised_faithfully(expr, wi, fi, wo, fo):

@@ -288,17 +288,21 @@ def test_torchvision_data_set_without_a_folder_wrong(vit):
         load_splits(DataConfig(dataset="torch/cifar10"), vit)
 
 
+KINDS = (
+    r"^data.dataset must be digits, glyphs, noise, imagefolder or a timm data set with an index "
+    r"\(torch/cifar10, hfds/...\)"
+)
+
+
 @pytest.mark.parametrize("name", ["tfds/cifar10", "wds/pictures", "hfids/cifar10", "TFDS/cifar10"])
 def test_stream_wrong(vit, name):
-    rule = r"^data.dataset must be digits, imagefolder or a timm data set with an index \(torch/cifar10, "
-    with pytest.raises(InputError, match=rf"{rule}hfds/...\), not the stream '{name}'$"):
+    with pytest.raises(InputError, match=rf"{KINDS}, not the stream '{name}'$"):
         load_splits(DataConfig(dataset=name), vit)
 
 
 @pytest.mark.parametrize("name", ["imagefoldr", "Digits", "", "hfds", "folder/cats", "torchh/cifar10"])
 def test_data_set_of_no_known_kind_wrong(vit, folder, name):
-    rule = r"^data.dataset must be digits, imagefolder or a timm data set with an index \(torch/cifar10, "
-    with pytest.raises(InputError, match=rf"{rule}hfds/...\), not '{name}'$"):
+    with pytest.raises(InputError, match=rf"{KINDS}, not '{name}'$"):
         load_splits(DataConfig(dataset=name, root=str(folder), calibration_images=4), vit)
 
 

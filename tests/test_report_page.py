@@ -124,7 +124,7 @@ def test_a_figure_that_the_summary_lacks_is_an_error_not_a_gap():
         (1093.66, "one", "1\u202f093.7"),
         (0.99188, "percent", "99.19 %"),
         (0.99188, "points", "99.19"),
-        (130.6, "whole", "131"),
+        (130.6, "count", "131"),
         (9.96, "times", "10.0"),
         (24.4, "times", "24"),
         ("0123456789abcdef", "digest", "0123456789ab"),

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import subprocess
@@ -5,14 +6,15 @@ import subprocess
 import pytest
 from rich.console import Console
 
-from sw.config import from_dict
-from sw.files import file_digest, write_json
+from sw.config import digest, from_dict
+from sw.files import file_digest, read_json, write_json
 from sw.ir.errors import InputError
 from sw.report import summary as summary_module
 from sw.report.provenance import ACCURACY_STAGES, outdated
-from sw.report.summary import _accuracy, _further_seeds, _git_hash, _measured, _report
+from sw.report.summary import _accuracy, _further_seeds, _git_hash, _measured, _report, _say_left_out
 from sw.report.tables import show
 from sw.run_dir import RunDir
+from sw.stages import STAGES
 
 SITE = {
     "site": "norm",
@@ -107,15 +109,19 @@ def seeded(seed, share, *, runs_dir="runs", name="mine", epochs=3):
     return run
 
 
-def stamp(run, code="c"):
+def stamp(run, code="c", sections=("align",)):
     """As the stages leave their stamps; the files are whatever is there now."""
-    for stage in ACCURACY_STAGES:
+    for stage in STAGES:
         inputs = {"accuracy/quantized.json": file_digest(run.accuracy("quantized"))}
         files = [path for path in (run.accuracy("integer"),) if stage == "export" and path.exists()]
-        outputs = {str(path.relative_to(run.root)): file_digest(path) for path in files}
-        write_json(
-            run.root / "stages" / f"{stage}.json", {"code": code, "inputs": inputs, "outputs": outputs}
-        )
+        body = {
+            "code": code,
+            "sections": list(sections),
+            "config": digest(run.config, "seed", *sections),
+            "inputs": inputs if stage in ACCURACY_STAGES else {},
+            "outputs": {str(path.relative_to(run.root)): file_digest(path) for path in files},
+        }
+        write_json(run.stamp(stage), body)
 
 
 def test_accuracy_is_over_the_seeds_of_the_same_configuration_only():
@@ -154,21 +160,54 @@ def test_seeds_of_other_code_or_half_made_ones_do_not_count():
     run = seeded(0, 0.90)
     seeds = [seeded(n, 0.92, runs_dir=str(run.seeds), name=f"seed{n}") for n in (1, 2, 3, 4, 5)]
     stamp(seeds[0], code="other")
-    (seeds[1].root / "stages" / "align.json").unlink()
+    seeds[1].stamp("align").unlink()
     write_json(seeds[2].accuracy("quantized"), {"accuracy": 0.5, "images": 100, "seed": 3})
     (seeds[3].root / "config.toml").write_text("[align]\nold_key = 3")
     assert [seed.config.seed for seed in _further_seeds(run)] == [5]
+
+
+def test_seeds_count_whatever_else_the_configuration_says_since(capsys):
+    run = seeded(0, 0.90)
+    seeded(1, 0.92, runs_dir=str(run.seeds), name="seed1")
+    (run.seeds / "seed2").mkdir()
+    config = dataclasses.replace(
+        run.config,
+        synth=dataclasses.replace(run.config.synth, pnr_seeds=9),
+        evolve=dataclasses.replace(run.config.evolve, jobs=3),
+    )
+    changed = RunDir(run.root, config)
+    assert [seed.config.seed for seed in _further_seeds(changed)] == [1]
+    _say_left_out(changed)
+    assert capsys.readouterr().out == (
+        "left out, since not finished or made otherwise than this run: seed2; "
+        "'normforge run CONFIG --seeds N' makes them again\n"
+    )
+    longer = dataclasses.replace(run.config, align=dataclasses.replace(run.config.align, epochs=9))
+    assert _further_seeds(RunDir(run.root, longer)) == []
+
+
+def test_a_report_is_of_what_the_configuration_says():
+    run = seeded(0, 0.90)
+    shorter = dataclasses.replace(run.config, align=dataclasses.replace(run.config.align, epochs=1))
+    assert outdated(RunDir(run.root, shorter)) == [name for name in STAGES if name != "report"]
+    unread = dataclasses.replace(run.config, quantize=dataclasses.replace(run.config.quantize, lr=1.0))
+    assert outdated(RunDir(run.root, unread)) == []
+
+
+def test_what_did_not_end_is_not_reported_but_for_a_failed_check():
+    run = seeded(0, 0.90)
+    for name in ("align", "export", "verify", "synth"):
+        run.stamp(name).unlink()
+    assert outdated(run) == ["align", "synth"]
 
 
 def test_files_of_different_generations_are_not_reported_together():
     run = seeded(0, 0.90)
     assert outdated(run) == []
     images = run.root.absolute() / "images.npz"
-    stamps = run.root / "stages"
     write_json(run.functions, {"sites": {}})
-    write_json(
-        stamps / "hdl.json", {"inputs": {"functions.json": file_digest(run.functions), str(images): "gone"}}
-    )
+    inputs = {"functions.json": file_digest(run.functions), str(images): "gone"}
+    write_json(run.stamp("hdl"), read_json(run.stamp("hdl")) | {"inputs": inputs})
     assert outdated(run) == [], "what lies outside need not be there any more"
     write_json(run.functions, {"sites": {"norm": {}}})
     assert outdated(run) == ["hdl"]

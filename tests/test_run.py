@@ -17,6 +17,7 @@ from sw.report.page import render
 from sw.report.tables import ACCURACIES
 from sw.report.traffic import TWO_PASSES, UNFUSED
 from sw.run_dir import RunDir
+from sw.stages import BUILDS_ON, STAGES, before, stage
 from tests.test_report_page import check_page
 
 ROOT = Path(__file__).parents[1]
@@ -101,6 +102,16 @@ def test_what_is_up_to_date_is_not_done_again(run):
     assert done.returncode == 0
     assert done.stdout.count("up to date") == 8
     assert {p: p.stat().st_mtime_ns for p in run[0].rglob("*.v")} == before
+
+
+def test_a_stage_builds_on_what_makes_its_inputs(run):
+    """The order that is written down, against the files that stages read and leave."""
+    finished = RunDir(run[0], load(run[0] / "config.toml"))
+    made = {name: set(stage(name).outputs(finished)) for name in STAGES if name != "report"}
+    for name in made:
+        read = set(stage(name).inputs(finished))
+        makers = {other for other, files in made.items() if files & read}
+        assert set(BUILDS_ON[name]) <= makers <= set(before(name)), name
 
 
 @pytest.mark.parametrize("name", ["norm.table.npy", "norm.v"])

@@ -25,9 +25,10 @@ from sim_tb.certificate import (
 from sim_tb.contract import NO_TORCH, examine
 from sim_tb.request import Settings, UnitRequest
 from sim_tb.results import Check, UnitReport
-from sim_tb.unit import UnitFiles, digest_of_table
+from sim_tb.unit import UnitFiles
 from sim_tb.verify import main, read_requests
 from sw import cli
+from sw.arrays import codes_digest
 from sw.files import file_digest, read_json, write_json
 from sw.ir.errors import InputError
 
@@ -112,7 +113,7 @@ class TestSimulated:
         assert (body["codes_checked"], body["mismatches"], body["stall_beats"]) == (256, 0, 4096)
         assert body["verilog"] == "../unit.v"
         assert body["verilog_sha256"] == file_digest(out / "unit.v")
-        assert body["table_sha256"] == digest_of_table(np.load(out / "unit.table.npy"))
+        assert body["table_sha256"] == codes_digest(np.load(out / "unit.table.npy"))
         assert body["checks"]["every_code"] == body["checks"]["random_stalls"] == "passed"
         assert body["proofs"] == []
         assert {"verilator", "cocotb", "normforge", "amaranth", "numpy", "python"} == set(body["versions"])
@@ -224,7 +225,7 @@ class TestSimulated:
         table_raw[5] += 9
         np.save(path, table_raw)
         assert "sha256 of the codes in" in refusal(copy, sim, capsys)
-        change(copy, table_sha256=digest_of_table(table_raw))
+        change(copy, table_sha256=codes_digest(table_raw))
         assert re.match(r"max_ulp of '.*' from 'tanh\(x\)' is \d+, not 1$", refusal(copy, sim, capsys))
 
     @pytest.mark.parametrize(

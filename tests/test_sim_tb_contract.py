@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from sim_tb.contract import Replay, codes_to_check, describe_difference, examine
-from sim_tb.unit import UnitFiles, digest_of_table
+from sim_tb.unit import UnitFiles
+from sw.arrays import codes_digest
 from sw.ir import interpret
 from sw.ir.build import Builder
 from sw.ir.errors import InputError
@@ -35,7 +36,7 @@ def unit(tmp_path):
         lanes=1,
         latency_cycles=1,
         max_ulp=0,
-        table_sha256=digest_of_table(table_raw),
+        table_sha256=codes_digest(table_raw),
         table=tmp_path / "half.table.npy",
         verilog=tmp_path / "half.v",
         top="half",
@@ -101,7 +102,7 @@ def test_a_changed_table_with_a_matching_digest_is_found(unit):
     stored = np.load(unit.table)
     stored[40] ^= 4
     np.save(unit.table, stored)
-    forged = replace(unit, table_sha256=digest_of_table(stored))
+    forged = replace(unit, table_sha256=codes_digest(stored))
     found = failures(examine(forged, halved(), None, seed=0))
     assert (
         found["stored_table"] == "table 'half.table.npy' differs from the interpreter: code 8 gives 0, not 4"
@@ -131,7 +132,7 @@ def test_a_program_of_another_format_is_found(unit):
 def test_the_formula_binds_within_the_stated_ulp(unit, allowed, complains):
     table_raw = interpret.table(halved(1))
     np.save(unit.table, table_raw)
-    shifted = replace(unit, max_ulp=allowed, table_sha256=digest_of_table(table_raw))
+    shifted = replace(unit, max_ulp=allowed, table_sha256=codes_digest(table_raw))
     assert ("formula" in failures(examine(shifted, None, None, seed=0))) == complains
 
 

@@ -327,6 +327,7 @@ def test_options_of_norms_want_a_norm(tmp_path, capsys):
     alone = "must come with the JSON of a norm, not with"
     for arguments, message in (
         (["unit.json", "--tokens", "t.npy"], f"--tokens {alone} 'unit.json'"),
+        (["unit.json", "--rows", "5"], f"--rows {alone} 'unit.json'"),
         (["run.toml", "--tokens", "t.npy"], f"--tokens {alone} 'run.toml'"),
         (["run.toml", "--rows", "5"], f"--rows {alone} 'run.toml'"),
         (["n.json", "--rows", "0"], "--rows must be at least 1, not 0"),

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sim_tb.unit import UnitFiles, digest_of_table, read_manifest
+from sim_tb.unit import UnitFiles, read_manifest
+from sw.arrays import codes_digest
 from sw.descriptions import check_keys
 from sw.ir.errors import InputError
 
@@ -56,7 +57,7 @@ def test_manifest_names_the_sites(folder):
 
 def test_digest_is_that_of_little_endian_int64():
     wanted = hashlib.sha256(struct.pack("<3q", -1, 0, 7)).hexdigest()
-    assert digest_of_table(np.array([-1, 0, 7])) == wanted
+    assert codes_digest(np.array([-1, 0, 7])) == wanted
 
 
 def test_missing_key_is_named(folder):

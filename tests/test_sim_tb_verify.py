@@ -13,9 +13,9 @@ import pytest
 
 from sim_tb.certificate import certificate_path
 from sim_tb.request import Settings
-from sim_tb.unit import digest_of_table
 from sim_tb.verify import STAGE, main, read_requests, results_folder, verify_and_report
 from sw import cli
+from sw.arrays import codes_digest
 from sw.config import from_dict
 from sw.files import write_npz
 from sw.ir.build import Builder
@@ -129,7 +129,7 @@ def make_unit(
         "ii": 1,
         "realization": "hand",
         "max_ulp": 0,
-        "table_sha256": digest_of_table(table_raw),
+        "table_sha256": codes_digest(table_raw),
         "table": f"{name}.table.npy",
         "verilog": f"{name}.v",
         "top": name,

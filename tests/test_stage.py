@@ -47,6 +47,16 @@ def test_a_stage_runs_once_and_again_when_something_changed():
     assert (run.root / "out").read_text() == "b"
 
 
+def test_forced_work_begins_from_nothing():
+    parts = []
+    stage, run = dataclasses.replace(copying_stage(), forget=lambda run: parts.append("forgotten")), make()
+    write_text(run.root / "in", "a")
+    assert stage.run(run)
+    assert not parts
+    assert stage.run(run, force=True)
+    assert parts == ["forgotten"]
+
+
 def test_stale_means_changed_inputs_not_changed_outputs():
     stage, run = copying_stage(("evolve.generations",)), make()
     write_text(run.root / "in", "a")
@@ -87,6 +97,11 @@ def test_the_digest_of_code_is_of_its_source(tmp_path, monkeypatch):
         code_digest.cache_clear()
         digests.add(code_digest("some_package"))
     assert len(digests) == 2
+    for name, counts in (("page.html", True), ("notes.txt", False)):
+        (tmp_path / "some_package" / name).write_text("text")
+        code_digest.cache_clear()
+        assert (code_digest("some_package") not in digests) == counts
+        digests.add(code_digest("some_package"))
 
 
 def test_inputs_may_lie_outside_the_run(tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import platform
 import statistics
-from collections.abc import Iterable, Sequence
 from importlib import metadata
 
 from benchmarks.accuracy.measure import REFITS, Results
@@ -20,6 +19,7 @@ from benchmarks.accuracy.summary import (
     of_runs,
     spread,
 )
+from benchmarks.markdown import table
 
 
 def document(results: Results) -> str:
@@ -114,9 +114,3 @@ def integers(results: Results, name: str) -> str:
 
 def percent(value: Spread) -> str:
     return f"{100 * value.mean:.2f} ± {100 * value.std:.2f}"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, the first column to the left."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.accuracy.measure import STAGES, base_key, hashed, measure_tasks, run_dir, trained
 from benchmarks.accuracy.plan import LAYERNORM, OURS, Plan
-from benchmarks.accuracy.tables import table
+from benchmarks.markdown import table
 from sw.config import DataConfig
 from sw.files import file_digest, write_text
 from sw.ir.errors import InputError

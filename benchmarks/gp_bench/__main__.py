@@ -27,7 +27,7 @@ def write(plan: Plan, out: Path) -> None:
     """Measure, and write ``gp.md`` and ``gp.json`` into a folder."""
     body = summarise(measure(plan))
     planned = {field: value for field, value in dataclasses.asdict(plan).items() if field != "cache"}
-    raw = {"plan": planned, **body, "checks": checks(body, plan)}
+    raw = {"plan": planned, **body, "checks": checks(body)}
     write_json(out / "gp.json", to_json(raw))
     write_text(out / "gp.md", document(body, plan))
 

@@ -209,7 +209,7 @@ def scale(seconds: Sequence[float]) -> dict[str, float]:
     }
 
 
-def checks(body: dict[str, Any], plan: Plan) -> list[tuple[str, str, bool | None]]:
+def checks(body: dict[str, Any]) -> list[tuple[str, str, bool | None]]:
     """The claims that this benchmark decides: the claim, what was measured, whether it holds."""
     rows: list[tuple[str, str, bool | None]] = []
     means = {group: found[OURS, ""] for group, found in body["means"].items()}

@@ -17,6 +17,7 @@ from benchmarks.gp_bench.published import INPUT
 from benchmarks.gp_bench.scoring import PATIENCE_S
 from benchmarks.gp_bench.summary import NUM_CORES, NUM_SEEDS, NUM_SITES, checks
 from benchmarks.gp_bench.variants import FULL
+from benchmarks.markdown import table
 
 PACKAGES = ("numpy", "deap", "pyoperon", "gplearn")
 Row = tuple[str, str]
@@ -41,12 +42,6 @@ def document(body: Mapping[str, Any], plan: Plan) -> str:
     if "scale" in body:
         parts.append("## 7. Scale\n\n" + scale(body))
     return "\n\n".join(parts) + "\n"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; all columns but the first are right-aligned."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def introduction(plan: Plan) -> str:
@@ -89,7 +84,7 @@ def _cpu() -> str:
 
 
 def claims(body: Mapping[str, Any], plan: Plan) -> str:
-    rows = [(claim, text, _yes(holds)) for claim, text, holds in checks(dict(body), plan)]
+    rows = [(claim, text, _yes(holds)) for claim, text, holds in checks(dict(body))]
     return table(("claim", "measured", "holds"), rows)
 
 

@@ -6,13 +6,14 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.gp_bench.tables import table
+from benchmarks.markdown import table
 from benchmarks.units.measure import Results, tools
 from benchmarks.units.peer import LATENCY_CUTOFF
 from benchmarks.units.plan import CLIP_FORMATS, Case, Plan
 from benchmarks.units.summary import Check, best_peer, checks
+from hw.measure import FLOWS
 
-FAMILIES = ("xc7", "ecp5", "ice40")
+FAMILIES = tuple(FLOWS)
 
 
 def document(results: Results, plan: Plan) -> str:

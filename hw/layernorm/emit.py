@@ -100,19 +100,11 @@ def measure_norm(
     top = f"{TOP_PREFIX}norm"
     cycles = timing(norm, variant, lanes=lanes)
     text = unit_verilog(build(norm, variant, lanes=lanes), top)
-    found: dict[str, Any] = {
+    ports = buses(norm.input, norm.output, lanes)
+    return {
         "latency_cycles": cycles.latency_cycles,
         "interval_cycles": cycles.interval_cycles,
         "row_memory_bits": cycles.row_memory_bits(norm, lanes),
         "bound_lsb": norm.bound_lsb,
-        "families": {
-            family: measure.resources(text, [top], family, cache, hard_blocks=True)[top]
-            for family in families
-        },
+        **measure.cost(text, top, ports, cache, families=families, target_mhz=target_mhz, seeds=seeds),
     }
-    if seeds:
-        ports = buses(norm.input, norm.output, lanes)
-        found["fmax_mhz"] = measure.fmax_mhz(
-            text, top, ports, target_mhz=target_mhz, seeds=seeds, cache=cache, hard_blocks=True
-        )
-    return found

@@ -8,7 +8,7 @@ from amaranth.hdl import C, Cat, Module, Mux, Shape, Signal, Value, signed, unsi
 from amaranth.lib.memory import Memory, ReadPort, WritePort
 
 from sw.ir.csd import signed_digits
-from sw.ir.rsqrt import RootTable
+from sw.ir.rsqrt import OFFSET_GUARD, RootTable
 
 
 def covering(low: int, high: int) -> Shape:
@@ -105,4 +105,4 @@ def root_entry(m: Module, root: RootTable, normalised: Value) -> tuple[Value, Va
 def root_of(root: RootTable, offset: Value, product: Value) -> Value:
     """The root from a segment's offset and ``slope * rest``."""
     difference = offset - product.shift_right(root.drop)
-    return difference.shift_right(2)[: root.max_raw.bit_length()]
+    return difference.shift_right(OFFSET_GUARD)[: root.max_raw.bit_length()]

@@ -82,6 +82,19 @@ class FixedFormat:
         """The real distance between neighbouring codes, 2^-frac."""
         return 2.0**-self.frac
 
+    @property
+    def droppable(self) -> int:
+        """How many of the lowest bits a format can lose; two are kept."""
+        return max(0, min(self.width - 2, self.frac + MAX_FRAC))
+
+    def without(self, bits: int) -> FixedFormat:
+        """The format of codes whose lowest ``bits`` are dropped.
+
+        >>> str(FixedFormat.parse("s16.11").without(3))
+        's13.8'
+        """
+        return FixedFormat(self.width - bits, self.frac - bits, self.signed)
+
     def codes(self) -> IntArray:
         """All 2^width codes in rising order, int64; index 0 is the most negative one."""
         return np.arange(self.min_raw, self.max_raw + 1, dtype=np.int64)

@@ -29,15 +29,16 @@ def limits_to_bits(clamp: Instr) -> bool:
 
 
 def joined(instrs: Sequence[Instr], index: int) -> tuple[int, int] | None:
-    """(upper, lower) where ``add(shl(a, n), b)`` with b in [0, 2^n) only puts bits side by side, else None.
+    """(upper, lower) where ``add(shl(a, n), b)``, n > 0, b in [0, 2^n), only puts bits side by side.
 
+    None elsewhere.
     Synthesis tools see an adder there and spend its carry chain.
     """
     instr = instrs[index]
     if instr.op is Op.ADD and not is_constant(instr):
         for upper, lower in (instr.args, instr.args[::-1]):
             shifted, low = instrs[upper], instrs[lower]
-            if shifted.op is Op.SHL and low.lo >= 0 and low.hi < 1 << shifted.params[0]:
+            if shifted.op is Op.SHL and low.lo >= 0 and low.hi < 1 << shifted.params[0] != 1:
                 return upper, lower
     return None
 

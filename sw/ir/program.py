@@ -218,7 +218,7 @@ def dropping(program: Program, input: FixedFormat, bits: int) -> Program:
     >>> [i.op.value for i in dropping(Program(s("s4.1"), s("s4.1"), (code,)), s("s6.3"), 2).instrs]
     ['input', 'shr']
     """
-    narrow = FixedFormat(input.width - bits, input.frac - bits, input.signed)
+    narrow = input.without(bits)
     if program.input != narrow:
         raise InputError(
             f"a program behind {input} without {bits} bits must read {narrow}, not {program.input}"

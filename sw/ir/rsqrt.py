@@ -12,7 +12,7 @@ from sw.ir.formats import FloatArray, IntArray
 
 MAX_FRAC = 22
 """Finest result; its table has 2^11 entries, and all 2^24 mantissas are tried when it is built."""
-_OFFSET_GUARD = 2
+OFFSET_GUARD = 2
 """Bits that the offsets carry beyond the result."""
 
 
@@ -56,14 +56,14 @@ class RootTable:
     @property
     def max_raw(self) -> int:
         """Largest root."""
-        return max(self.offsets) >> _OFFSET_GUARD
+        return max(self.offsets) >> OFFSET_GUARD
 
     def look_up(self, odd: IntArray, mantissa: IntArray) -> IntArray:
         """Roots from the two things that the table sees; any shape, int64."""
         segment = (odd << self.segment_bits) + (mantissa >> self.rest_bits)
         rest = mantissa & ((1 << self.rest_bits) - 1)
         offset, slope = np.asarray(self.offsets)[segment], np.asarray(self.slopes)[segment]
-        return (offset - ((slope * rest) >> self.drop)) >> _OFFSET_GUARD
+        return (offset - ((slope * rest) >> self.drop)) >> OFFSET_GUARD
 
     def of(self, values: IntArray) -> tuple[IntArray, IntArray]:
         """``(exponent, root)`` of positive integers of at most 62 bits.
@@ -122,14 +122,14 @@ def root_table(scale: float, frac: int) -> RootTable:
     segment_bits = max(1, -(-(frac - 3) // 2))
     rest_bits = frac + 1 - segment_bits
     starts, ends = _targets(scale, frac, segment_bits, rest_bits)
-    slopes = np.rint((starts[:, 0] - ends[:, -1]) * 2.0 ** (_OFFSET_GUARD + _drop(rest_bits) - rest_bits))
+    slopes = np.rint((starts[:, 0] - ends[:, -1]) * 2.0 ** (OFFSET_GUARD + _drop(rest_bits) - rest_bits))
     slopes = slopes.astype(np.int64)
     steps = (slopes[:, None] * np.arange(1 << rest_bits)) >> _drop(rest_bits)
-    rough = np.rint(np.ldexp((starts + ends) / 2, _OFFSET_GUARD) + steps)
+    rough = np.rint(np.ldexp((starts + ends) / 2, OFFSET_GUARD) + steps)
     middle = ((rough.min(axis=1) + rough.max(axis=1)) // 2).astype(np.int64)
     offsets, errors = middle, np.full(len(middle), np.inf)
     for shift in range(-1, 5):
-        roots = (middle[:, None] + shift - steps) >> _OFFSET_GUARD
+        roots = (middle[:, None] + shift - steps) >> OFFSET_GUARD
         found = np.maximum(np.abs(roots / starts - 1), np.abs(roots / ends - 1)).max(axis=1)
         offsets = np.where(found < errors, middle + shift, offsets)
         errors = np.minimum(found, errors)

@@ -230,7 +230,7 @@ def _capture(run: RunDir) -> None:
 STAGE = Stage(
     name="capture",
     help="record (x, y) pairs of every norm on calibration images",
-    sections=("model", "data", "capture", "unit"),
+    sections=("model", "data", "capture", "unit.in_width"),
     inputs=lambda run: [run.original],
     outputs=lambda run: [run.captures, run.capture_stats],
     body=_capture,

@@ -165,8 +165,8 @@ def _check_kind(config: DataConfig) -> None:
     if kind not in INDEXED:
         stream = "the stream " if kind in ITERABLE else ""
         raise InputError(
-            f"data.dataset must be digits, imagefolder or a timm data set with an index (torch/cifar10, "
-            f"hfds/...), not {stream}'{config.dataset}'"
+            f"data.dataset must be digits, glyphs, noise, imagefolder or a timm data set with an index "
+            f"(torch/cifar10, hfds/...), not {stream}'{config.dataset}'"
         )
     if kind == "torch" and not config.root:
         raise InputError(f"data.root must be the folder of data set '{config.dataset}', not ''")

@@ -16,6 +16,7 @@ from sw.ir.formats import IntArray
 from sw.ir.parse import parse
 from sw.ir.program import Program
 from sw.model.align import load_realigned
+from sw.model.codes import codes_of
 from sw.model.data import Images, limit_to, load_splits
 from sw.model.distil import Distillation
 from sw.model.evaluate import accuracy, report_accuracy
@@ -126,7 +127,7 @@ def record_replay(model: nn.Module, sites: Iterable[str], images: Images, limit:
     def keep(site: str, dim: int) -> Callable[..., None]:
         def hook(unit: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
             assert isinstance(unit, UnitModule), site
-            out_raw = (output.double() / unit.output.step).round().long()
+            out_raw = codes_of(output, unit.output)
             for key, raw in ((f"{site}_raw", unit.quantize(args[0])), (f"{site}_out_raw", out_raw)):
                 rows = raw.movedim(dim, -1)
                 seen.setdefault(key, []).append(rows.reshape(-1, rows.shape[-1]).cpu())

@@ -14,6 +14,7 @@ from sw.ir.bounded import FLOAT64
 from sw.ir.expr import Expr, interpret_expr
 from sw.ir.formats import FloatArray, IntArray
 from sw.ir.program import Program
+from sw.model.codes import codes_of, rounded
 from sw.model.scalar_norm import evaluate
 
 TIE_TOLERANCE = 8 * 2.0**-53
@@ -45,8 +46,7 @@ class UnitModule(nn.Module):
 
     def quantize(self, x: Tensor) -> Tensor:
         """Codes of real values: int64, shape kept, half to even, saturating."""
-        scaled = torch.round(_wide(x) * 2.0**self.input.frac)
-        return scaled.clamp(self.input.min_raw, self.input.max_raw).long()
+        return rounded(_wide(x), self.input).long()
 
     def codes(self, x_raw: Tensor) -> Tensor:
         """Output codes of input codes: int64 to int64, shape kept."""
@@ -84,8 +84,7 @@ def module_codes(module: UnitModule, codes: IntArray | FloatArray) -> IntArray:
     x = torch.from_numpy(np.asarray(codes, dtype=np.float64) * module.input.step)
     with torch.no_grad():
         y = module(x.to(module.table.device, torch.float32 if narrow else torch.float64))
-    out_raw = torch.round(y.double() / module.output.step).long()
-    return np.asarray(out_raw.cpu().numpy(), dtype=np.int64)
+    return np.asarray(codes_of(y, module.output).cpu().numpy(), dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,7 @@ def float_path_differences(expr: Expr, program: Program, *, max_ulp: int = 0) ->
     x_raw = torch.from_numpy(program.input.codes())
     x = quantize_real(x_raw.double() * program.input.step, program.input)
     exact = evaluate(expr, x)
-    float_raw = torch.round(quantize_real(exact, program.output) / program.output.step).long()
+    float_raw = codes_of(quantize_real(exact, program.output), program.output)
     map_raw = torch.from_numpy(interpret.table(program))
     different = (float_raw - map_raw).abs() > max_ulp
     different |= ~torch.isfinite(exact)

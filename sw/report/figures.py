@@ -129,7 +129,7 @@ def roofline(traffic: Mapping[str, Any]) -> Markup:
 
 
 def moved(traffic: Mapping[str, Any]) -> Markup:
-    """Bytes an image by way, split into nothing: one bar each."""
+    """Bytes an image, a bar for each way."""
     with _figure("moved", 7.0, 2.2) as figure:
         panel = figure.subplots()
         ways = traffic["ways"]

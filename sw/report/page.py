@@ -34,7 +34,6 @@ FORMATS: dict[str, Callable[[Any], str]] = {
     "percent": lambda value: f"{100 * value:.2f} %",
     "points": lambda value: f"{100 * value:.2f}",
     "share": lambda value: f"{100 * value:.1f} %",
-    "whole": lambda value: _grouped(value, 0),
     "one": lambda value: _grouped(value, 1),
     "two": lambda value: f"{value:.2f}",
     "four": lambda value: f"{value:.4f}",

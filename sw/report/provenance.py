@@ -5,11 +5,15 @@ No stage is imported for it, so nobody needs torch to make a report.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sw.files import file_digest, read_json
+from sw.config import digest
+from sw.files import file_digest
 from sw.run_dir import RunDir
+from sw.stage import file_name, read_stamp
 from sw.stages import LAST_ACCURACY_STAGE, STAGES
 
 ACCURACY_STAGES = tuple(STAGES)[: list(STAGES).index(LAST_ACCURACY_STAGE) + 1]
@@ -17,57 +21,64 @@ ACCURACY_STAGES = tuple(STAGES)[: list(STAGES).index(LAST_ACCURACY_STAGE) + 1]
 
 def is_current(run: RunDir, stage: str, path: Path) -> bool:
     """Whether a stage left a file of a run, from inputs that still are what they were then."""
-    stamp = _stamp(run, stage)
-    made = stamp.get("outputs", {}).get(_name(run, path))
+    stamp = read_stamp(run, stage)
+    made = stamp.get("outputs", {}).get(file_name(path, run))
     return made is not None and made == _digest(path) and _inputs_are_as_stamped(run, stamp)
 
 
-def outdated(run: RunDir) -> list[str]:
-    """The stages whose input files in the run are others now than those that they worked on.
+OPTIONAL = ("export", "verify")
+"""Stages that need not have ended: what is not exported is not reported, a failed check is."""
 
-    Files outside (images, weights) need not be there any more.
+
+def outdated(run: RunDir) -> list[str]:
+    """The stages whose files a report of the run cannot use.
+
+    They did not end, or they worked with another configuration, or on other files of the run than there are
+    now. Files outside (images, weights) need not be there any more.
     """
-    stamps = {name: _stamp(run, name) for name in STAGES if name != "report"}
-    return [name for name, stamp in stamps.items() if not _inputs_are_as_stamped(run, stamp, outside=False)]
+    stamps = {name: read_stamp(run, name) for name in STAGES if name != "report"}
+    return [name for name, stamp in stamps.items() if not _is_of(run, name, stamp)]
+
+
+def _is_of(run: RunDir, stage: str, stamp: Mapping[str, Any]) -> bool:
+    if not stamp:
+        return stage in OPTIONAL
+    sections = stamp.get("sections", [])
+    configured = stamp.get("config") == digest(run.config, "seed", *sections)
+    return configured and _inputs_are_as_stamped(run, stamp, outside=False)
 
 
 def is_like(seed: RunDir, run: RunDir) -> bool:
     """Whether a further seed's accuracies may be averaged with a run's.
 
-    They may where every stage that they depend on ended, each from what the others left, with the code and
-    the outside files (images, weights) of the run.
+    They may where every stage that they depend on ended, each from what the others left, with the
+    configuration (as far as it counts for the stage), the code and the outside files (images, weights) of the
+    run.
     """
     for name in ACCURACY_STAGES:
-        theirs, ours = _stamp(seed, name), _stamp(run, name)
-        alike = theirs.get("code") == ours.get("code") and _outside(theirs) == _outside(ours)
-        if not theirs or not alike or not _inputs_are_as_stamped(seed, theirs):
+        theirs, ours = read_stamp(seed, name), read_stamp(run, name)
+        alike = all(theirs.get(key) == ours.get(key) for key in ("code", "sections"))
+        if not theirs or not alike or _outside(theirs) != _outside(ours):
+            return False
+        expected = dataclasses.replace(run.config, seed=seed.config.seed)
+        configured = theirs.get("config") == digest(expected, "seed", *theirs.get("sections", []))
+        if not configured or not _inputs_are_as_stamped(seed, theirs):
             return False
     return True
 
 
-def _stamp(run: RunDir, stage: str) -> dict[str, Any]:
-    """What a stage wrote about its last work; empty where it has not ended."""
-    path = run.root / "stages" / f"{stage}.json"
-    body = read_json(path) if path.exists() else {}
-    return body if isinstance(body, dict) else {}
-
-
-def _inputs_are_as_stamped(run: RunDir, stamp: dict[str, Any], *, outside: bool = True) -> bool:
+def _inputs_are_as_stamped(run: RunDir, stamp: Mapping[str, Any], *, outside: bool = True) -> bool:
     inputs = {name: digest for name, digest in stamp.get("inputs", {}).items() if outside or _is_inside(name)}
     return all(_digest(run.root / name) == digest for name, digest in inputs.items())
 
 
-def _outside(stamp: dict[str, Any]) -> dict[str, str]:
+def _outside(stamp: Mapping[str, Any]) -> dict[str, str]:
     """Inputs that no stage made."""
     return {name: digest for name, digest in stamp.get("inputs", {}).items() if not _is_inside(name)}
 
 
 def _is_inside(name: str) -> bool:
     return not Path(name).is_absolute()
-
-
-def _name(run: RunDir, path: Path) -> str:
-    return str(path.relative_to(run.root))
 
 
 def _digest(path: Path) -> str:

@@ -174,21 +174,27 @@ def _accuracy_files(run: RunDir, which: str) -> list[Path]:
 
 
 def _further_seeds(run: RunDir) -> list[RunDir]:
-    """Finished runs below this one that differ from it in nothing but their seed."""
+    """Finished runs below this one whose accuracies differ from its own by nothing but their seed."""
     found = []
     for path in sorted(run.seeds.glob("*/config.toml")):
         try:
-            config = load(path)
-        except InputError:  # of another version, or damaged: 'normforge run --seeds' makes it again
+            seed = RunDir(path.parent, load(path))
+        except InputError:  # of another version, or damaged
             continue
-        same = dataclasses.replace(
-            config, seed=run.config.seed, name=run.config.name, runs_dir=run.config.runs_dir
-        )
-        seed = RunDir(path.parent, config)
         done = all(seed.accuracy(which).exists() for which in _measured(seed))
-        if same == run.config and config.seed != run.config.seed and done and is_like(seed, run):
+        if seed.config.seed != run.config.seed and done and is_like(seed, run):
             found.append(seed)
     return found
+
+
+def _say_left_out(run: RunDir) -> None:
+    counted = {seed.root for seed in _further_seeds(run)}
+    left_out = [path.name for path in sorted(run.seeds.glob("*")) if path not in counted and path.is_dir()]
+    if left_out:
+        print(
+            f"left out, since not finished or made otherwise than this run: {', '.join(left_out)}; "
+            "'normforge run CONFIG --seeds N' makes them again"
+        )
 
 
 def _git_hash() -> str | None:
@@ -225,6 +231,7 @@ def _report(run: RunDir) -> None:
     write_npz(run.report / "predictions.npz", predictions(run))
     draw_sites(run, run.captures, run.report / "figures" / "sites.png")
     show(summary, read_json(run.synth / "synth.json"), table_console())
+    _say_left_out(run)
     print(f"the page: {run.report / 'index.html'}, all figures: {run.report / 'summary.json'}")
 
 

@@ -128,11 +128,16 @@ def cheapest(found: list[Realization], target: Target) -> Realization:
     """
     near = [r for r in found if r.max_ulp <= target.max_ulp]
     if not near:
-        raise InputError(
-            f"function '{target.expr}' has no realisation from {target.input} to {target.output} that is at "
-            f"most {target.max_ulp} ulp off; a smaller range or fewer input bits would help"
-        )
+        raise InputError(no_realization(target))
     return min(near, key=lambda r: r.lut6)
+
+
+def no_realization(target: Target) -> str:
+    """What to say where no kind is close enough."""
+    return (
+        f"function '{target.expr}' has no realisation from {target.input} to {target.output} that is at "
+        f"most {target.max_ulp} ulp off; a smaller range or fewer input bits would help"
+    )
 
 
 def candidates(

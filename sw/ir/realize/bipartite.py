@@ -12,9 +12,10 @@ import numpy as np
 
 from sw.ir.build import Builder, Wire
 from sw.ir.formats import IntArray
-from sw.ir.price import lut6, table_lut6
+from sw.ir.price import table_lut6
 from sw.ir.program import Program
 from sw.ir.realize.domain import Domain, domains, luts_a_bit
+from sw.ir.realize.search import cheapest
 from sw.ir.realize.target import NotApplicableError, Target
 
 MAX_GUARD_BITS = 8
@@ -60,27 +61,15 @@ def plan(target: Target) -> Program:
     Raises:
         NotApplicableError: No two such tables exist.
     """
-    best = cheapest(domains(target), target.budget)
+    best = two_tables(domains(target), target.budget)
     if best is None:
         raise NotApplicableError(f"map of '{target.expr}' must be smooth enough for two small tables")
     return best
 
 
-def cheapest(views: Iterable[Domain], limit: float) -> Program | None:
+def two_tables(views: Iterable[Domain], limit: float) -> Program | None:
     """The cheapest two tables for any of the domains; None if none cost less than ``limit``."""
-    best: Program | None = None
-    for split in sorted(split for domain in views for split in _splits(domain)):
-        if split.estimate >= limit:
-            break
-        tables = split.solve(MAX_GUARD_BITS)
-        if tables is None:
-            continue
-        while tables.guard and (fewer := split.solve(tables.guard - 1)) is not None:
-            tables = fewer  # what serves with some guard bits does so with more
-        program = split.domain.program(tables.core)
-        if best is None or lut6(program) < lut6(best):
-            best, limit = program, min(limit, lut6(program))
-    return best
+    return cheapest((split for domain in views for split in _splits(domain)), limit)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -91,6 +80,15 @@ class Split:
     low: int
     high: int
     domain: Domain = field(compare=False)
+
+    def program(self, limit: float) -> Program | None:
+        """That of tables with as few guard bits as serve, if any do."""
+        tables = self.solve(MAX_GUARD_BITS)
+        if tables is None:
+            return None
+        while tables.guard and (fewer := self.solve(tables.guard - 1)) is not None:
+            tables = fewer  # what serves with some guard bits does so with more
+        return self.domain.program(tables.core)
 
     def solve(self, guard: int) -> Tables | None:
         """Tables for which every sum lies in its interval; None if there are none."""

@@ -147,10 +147,9 @@ class _Band:
 
     def coarser(self, bits: int) -> _Band:
         """The band of an input without its lowest ``bits``; empty somewhere if that is too coarse."""
-        narrow = FixedFormat(self.input.width - bits, self.input.frac - bits, self.input.signed)
         blocks = 1 << bits
         lower, upper = self.lower.reshape(-1, blocks), self.upper.reshape(-1, blocks)
-        return _Band(narrow, lower.max(axis=1), upper.min(axis=1))
+        return _Band(self.input.without(bits), lower.max(axis=1), upper.min(axis=1))
 
     @property
     def serves(self) -> bool:
@@ -197,7 +196,7 @@ def _beside(target: Target, line: Line) -> _Band:
 
 def _droppable(band: _Band) -> int:
     bits = 0
-    while bits + 1 <= band.input.width - 2 and band.coarser(bits + 1).serves:
+    while bits < band.input.droppable and band.coarser(bits + 1).serves:
         bits += 1
     return bits
 

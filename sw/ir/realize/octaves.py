@@ -9,10 +9,10 @@ import numpy as np
 
 from sw.ir.build import Builder, Wire
 from sw.ir.formats import IntArray
-from sw.ir.price import lut6
 from sw.ir.program import Program
 from sw.ir.realize.domain import Domain, domains, luts_a_bit
 from sw.ir.realize.pwl import coarsest_fit, line, near_chords
+from sw.ir.realize.search import cheapest
 from sw.ir.realize.target import NotApplicableError, Target
 
 MIN_OUTPUT_BITS = 10
@@ -90,6 +90,11 @@ class Segmentation:
     def octaves(self) -> Octaves:
         return Octaves(self.domain.bits, self.bits, self.mantissa)
 
+    def program(self, limit: float) -> Program | None:
+        """That of the coarsest lines that serve, if any do."""
+        lines = coarsest_fit(self.fit, self.bits)
+        return None if lines is None else self.domain.program(lines.core)
+
     def fit(self, shift: int) -> Lines | None:
         """Lines of this shift, or None if a segment has none near its chord."""
         slopes, intercepts = [], []
@@ -111,17 +116,7 @@ def plan(target: Target) -> Program:
         NotApplicableError: The map is of a signed input and not symmetric, or there are no such lines, or
             none that could beat the target's ``budget``.
     """
-    best: Program | None = None
-    limit = target.budget
-    for segmentation in sorted(s for domain in domains(target) for s in _segmentations(domain)):
-        if segmentation.estimate >= limit:
-            break
-        lines = coarsest_fit(segmentation.fit, segmentation.bits)
-        if lines is None:
-            continue
-        program = segmentation.domain.program(lines.core)
-        if best is None or lut6(program) < lut6(best):
-            best, limit = program, min(limit, lut6(program))
+    best = cheapest((s for domain in domains(target) for s in _segmentations(domain)), target.budget)
     if best is None:
         raise NotApplicableError(
             f"map of '{target.expr}' must be of magnitudes and smooth enough for lines that widen"

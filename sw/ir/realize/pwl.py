@@ -11,9 +11,10 @@ import numpy as np
 from sw.ir.build import Builder, Wire
 from sw.ir.csd import times
 from sw.ir.formats import IntArray
-from sw.ir.price import lut6, table_lut6
+from sw.ir.price import table_lut6
 from sw.ir.program import Program
 from sw.ir.realize.domain import Domain, domains, luts_a_bit
+from sw.ir.realize.search import cheapest
 from sw.ir.realize.target import NotApplicableError, Target
 
 _MAX_SEGMENT_BITS = 12
@@ -55,9 +56,12 @@ class Segmentation:
     bits: int
     domain: Domain = field(compare=False)
 
-    def lines(self) -> Lines | None:
-        """The coarsest lines that serve, if any do."""
-        return coarsest_fit(self.fit, self.bits)
+    def program(self, limit: float) -> Program | None:
+        """That of the coarsest lines that serve, if any do and may cost less than ``limit``."""
+        lines = coarsest_fit(self.fit, self.bits)
+        if lines is None or self.luts(lines) >= limit:
+            return None
+        return self.domain.program(lines.core)
 
     def fit(self, shift: int) -> Lines | None:
         """Lines of this shift, or None if a segment has none near its chord."""
@@ -134,17 +138,7 @@ def plan(target: Target) -> Program:
         NotApplicableError: No segmentation of at least 4 codes a segment exists, or none that could beat
             the target's ``budget``.
     """
-    best: Program | None = None
-    limit = target.budget
-    for segmentation in sorted(s for domain in domains(target) for s in _segmentations(domain)):
-        if segmentation.estimate >= limit:
-            break
-        lines = segmentation.lines()
-        if lines is None or segmentation.luts(lines) >= limit:
-            continue
-        program = segmentation.domain.program(lines.core)
-        if best is None or lut6(program) < lut6(best):
-            best, limit = program, min(limit, lut6(program))
+    best = cheapest((s for domain in domains(target) for s in _segmentations(domain)), target.budget)
     if best is None:
         raise NotApplicableError(f"map of '{target.expr}' must be smooth enough for piecewise lines")
     return best

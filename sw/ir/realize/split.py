@@ -10,7 +10,7 @@ import numpy as np
 from sw.ir.csd import signed_digits
 from sw.ir.price import lut6
 from sw.ir.program import Program
-from sw.ir.realize import bipartite
+from sw.ir.realize.bipartite import two_tables
 from sw.ir.realize.domain import Line, domains
 from sw.ir.realize.target import NotApplicableError, Target
 
@@ -31,7 +31,7 @@ def plan(target: Target) -> Program:
     best: Program | None = None
     limit = target.budget
     for line in _lines(target):
-        made = bipartite.cheapest(domains(target, line), limit)
+        made = two_tables(domains(target, line), limit)
         if made is not None:
             best, limit = made, min(limit, lut6(made))
     if best is None:

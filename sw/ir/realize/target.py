@@ -48,20 +48,19 @@ class Target:
 
     def idle_bits(self) -> int:
         """How many of the input's lowest bits the map ignores; two bits at least are kept."""
-        most = self.input.width - 2
+        most = self.input.droppable
         for bits in range(1, most + 1):
             blocks = self.map.reshape(-1, 1 << bits)
             if np.any(blocks != blocks[:, :1]):
                 return bits - 1
-        return max(most, 0)
+        return most
 
     def coarser(self, bits: int) -> Target:
         """The same map of an input without its lowest ``bits``, which it ignores.
 
         ``expr`` stays the formula of the whole input; it names the function in messages.
         """
-        narrow = FixedFormat(self.input.width - bits, self.input.frac - bits, self.input.signed)
-        return replace(self, input=narrow, map=self.map[:: 1 << bits])
+        return replace(self, input=self.input.without(bits), map=self.map[:: 1 << bits])
 
     def at(self, codes: IntArray) -> IntArray:
         """T at input codes."""

@@ -8,13 +8,13 @@ Every tensor holds integer codes, and every code has a fixed-point format. The i
 from __future__ import annotations
 
 import enum
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from sw.arrays import codes_digest
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat, IntArray
 
@@ -119,7 +119,7 @@ class Node:
             "inputs": list(self.inputs),
             "format": texts[0] if len(texts) == 1 else texts,
             "params": dict(self.params),
-            "arrays": {key: digest_of(array) for key, array in self.arrays.items()},
+            "arrays": {key: codes_digest(array) for key, array in self.arrays.items()},
             "about": dict(self.about),
         }
 
@@ -195,11 +195,6 @@ def narrowest(array: IntArray) -> IntArray:
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
-def digest_of(array: IntArray) -> str:
-    """sha256 of integers as little-endian int64, whatever their type, as in hardware manifests."""
-    return hashlib.sha256(np.ascontiguousarray(array, dtype="<i8").tobytes()).hexdigest()
-
-
 def factors(source: IntArray, target: IntArray) -> tuple[IntArray, IntArray]:
     """Multiplier and divisor, powers of two, one of them 1, that take codes from one frac to another.
 
@@ -262,7 +257,7 @@ def _node(item: Mapping[str, Any], arrays: Mapping[str, IntArray]) -> Node:
     own: dict[str, IntArray] = {}
     for key, digest in item["arrays"].items():
         stored = arrays.get(f"{item['name']}/{key}")
-        if stored is None or digest_of(stored) != digest:
+        if stored is None or codes_digest(stored) != digest:
             raise InputError(f"array '{item['name']}/{key}' must be the one of the graph, and is not")
         own[key] = np.asarray(stored, dtype=np.int64)
     texts = [item["format"]] if isinstance(item["format"], str) else item["format"]

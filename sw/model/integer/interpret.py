@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sw.ir.formats import IntArray
+from sw.model.codes import rounded
 from sw.model.integer.graph import Graph, Node, Op, exact_frac, factors
 
 
@@ -67,8 +68,7 @@ class IntegerModel(nn.Module):
 
 def quantize_images(graph: Graph, images: Tensor) -> Tensor:
     """Codes of normalised images as the graph reads them: int64, half to even, saturating."""
-    form = graph.input.format
-    return torch.round(images.double() * 2.0**form.frac).clamp(form.min_raw, form.max_raw).long()
+    return rounded(images.double(), graph.input.format).long()
 
 
 def _patches(node: Node, _: Sequence[Node], x: Sequence[Tensor]) -> Tensor:

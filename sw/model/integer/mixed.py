@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sw.model.codes import rounded
 from sw.model.evaluate import logits
 from sw.model.integer.graph import narrowest
 from sw.model.quantize import UnitSite
@@ -46,8 +47,7 @@ class FixedPointLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.input is not None:
-            codes = torch.round(x * 2.0**self.input.frac)
-            x = codes.clamp(self.input.min_raw, self.input.max_raw) * self.input.step
+            x = rounded(x, self.input) * self.input.step
         return self.product(x, self.weight, self.bias)
 
 
