@@ -22,7 +22,7 @@ setup: $(READY)  ## create .venv with the pinned set
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and "Python must be 3.11 or later, not " + v)'
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[model,sim,synth,formal,vendor,cluster,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[model,hf,sim,synth,formal,vendor,cluster,dev]'
 	@touch $@
 
 hdl: $(READY)  ## Verilog for every norm site: train or load, capture, evolve, align, quantize, export, generate

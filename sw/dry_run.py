@@ -28,7 +28,7 @@ from sw.model.evaluate import predict
 from sw.model.export import JSON, load_graph
 from sw.model.integer.interpret import IntegerModel
 from sw.model.original import load_original
-from sw.model.runtime import peak_memory_gib
+from sw.model.runtime import device, peak_memory_gib
 from sw.run_dir import RunDir
 from sw.stage import Stage
 from sw.terminal import progress, table_console
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 IMAGENET = (1_281_167, 50_000)
 """Training and test images, where nobody says how many there are."""
-LARGEST_BATCH = 32
+MOST_IMAGES, MOST_ON_CPU = 32, 8
+"""Of a step; a CPU needs as long for each of few as of many."""
 LEAST_CALIBRATION = int(RANGES["data.calibration_images"][0])
 STEPS = 2
 FEW = 2
@@ -97,8 +98,13 @@ def dry_run(config: RunConfig, stage: StageOf, images: tuple[int, int] = IMAGENE
     return found
 
 
+def _batch(config: RunConfig) -> int:
+    """Images of a step here."""
+    return min(MOST_ON_CPU if device().type == "cpu" else MOST_IMAGES, _on_device(config))
+
+
 def _on_device(config: RunConfig) -> int:
-    """Images that a training step has on a device at a time."""
+    """Images that a step of the whole run has on a device at a time."""
     return -(-config.data.batch_size // config.compute.accumulate)
 
 
@@ -111,7 +117,7 @@ class _Small:
     @classmethod
     def of(cls, config: RunConfig, folder: Path) -> _Small:
         """Random weights, noise of the model's size, one seed of everything, two steps an epoch."""
-        batch = min(LARGEST_BATCH, _on_device(config))
+        batch = _batch(config)
         change = dataclasses.replace
         small = change(
             config,
@@ -243,13 +249,9 @@ def _plain_functions(run: RunDir) -> list[str]:
 
 def _show(config: RunConfig, found: list[Took], images: tuple[int, int]) -> None:
     title = f"{config.name}: projected for {images[0]} training and {images[1]} test images on this machine"
-    batch = _on_device(config)
-    steps = (
-        f"{LARGEST_BATCH} images a step; the run has {batch}"
-        if batch > LARGEST_BATCH
-        else f"{batch} images a step"
-    )
-    caption = f"Memory at {steps}. Reading and augmenting images is not counted."
+    here, there = _batch(config), _on_device(config)
+    larger = f"; the run has {there}" if there > here else ""
+    caption = f"Memory at {here} images a step{larger}. Reading and augmenting images is not counted."
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.caption, table.caption_justify = caption, "left"
     for heading in ("stage", "dry run, s", "whole run, h", "memory so far, GiB"):

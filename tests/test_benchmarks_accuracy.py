@@ -6,11 +6,11 @@ import math
 import pytest
 import torch
 
-from benchmarks.accuracy import variants
-from benchmarks.accuracy.__main__ import main
-from benchmarks.accuracy.measure import Results, align_config, arm_key
+from benchmarks.accuracy import measure, variants
+from benchmarks.accuracy.__main__ import main, parsed, plan_of
+from benchmarks.accuracy.measure import Results, align_config, arm_key, measure_arm, run_dir, with_kept
 from benchmarks.accuracy.plan import FITTED, FUNCTION_SETS, LAYERNORM, OURS, PUBLISHED_DYT, Arm, Plan
-from benchmarks.accuracy.summary import arrival, checks, differences, recovered, spread
+from benchmarks.accuracy.summary import arrival, checks, differences, recovered, spread, summarise
 from benchmarks.accuracy.tables import document
 from sw.config import AlignConfig
 from sw.files import read_json, write_json
@@ -34,6 +34,12 @@ def test_runs_differ_in_seed_and_folder_alone(tmp_path):
     first, second = plan.config("digits", 0).to_dict(), plan.config("digits", 1).to_dict()
     assert {key for key in first if first[key] != second[key]} == {"seed", "name"}
     assert first["align"]["epochs"] == 20
+
+
+def test_claims_are_measured_on_other_images_and_seeds_than_choices():
+    claimed, chosen = (Plan(overrides=more).config("glyphs", 0).data for more in ((), (variants.CHOOSING,)))
+    assert (claimed.split_seed, chosen.split_seed) == (1, 0)
+    assert Plan().runs()[-3:] == [("glyphs", 10), ("glyphs", 11), ("glyphs", 12)]
 
 
 @pytest.mark.parametrize(
@@ -67,8 +73,9 @@ def made(ours=0.95, dyt=0.93, layernorm=0.951, swap=0.5, refitted=0.92):
     plan = Plan(benchmarks=("glyphs",), regimes=("D", "D+"), seeds=2)
     last = {OURS: ours, LAYERNORM: layernorm}
     runs, arms = {}, {}
-    for seed in range(2):
-        more = 0.01 * seed
+    by = {"commit": "0123456789", "versions": {"torch": "2"}}
+    for seed in plan.seeds_of("glyphs"):
+        more = 0.01 * (seed - plan.seeds_of("glyphs")[0])
         shot = {
             "none": swap + more,
             "affine": 0.7 + more,
@@ -78,15 +85,17 @@ def made(ours=0.95, dyt=0.93, layernorm=0.951, swap=0.5, refitted=0.92):
         runs["glyphs", seed] = {
             "original": 0.95 + more,
             "quantized": ours - 0.001 + more,
+            "integer": ours - 0.002 + more,
             "quantized_layernorm": layernorm + more,
             "zero_shot": {f: shot for f in FUNCTION_SETS if f != LAYERNORM},
             "lut6": {f: None if f == PUBLISHED_DYT else 20 if f == OURS else 90 for f in shot_sets()},
             "seconds": 3600.0,
+            **by,
         }
         for arm in Plan(benchmarks=("glyphs",), regimes=("D", "D+"), seeds=2).arms():
             if arm.seed == seed:
                 reached = last.get(arm.functions, dyt) + more
-                arms[arm] = {"epochs": [0.8, reached], "quantized": reached, "seconds": 1800.0}
+                arms[arm] = {"epochs": [0.8, reached], "quantized": reached, "seconds": 1800.0, **by}
     return Results(plan, runs, arms, 1.0)
 
 
@@ -122,7 +131,7 @@ def test_claims_fail_where_they_should(changes, failing):
 def test_what_lies_within_its_error_is_neither_better_nor_worse():
     results = made(dyt=0.95)
     for regime in ("D", "D+"):
-        arms = [Arm(benchmark="glyphs", seed=s, functions=PUBLISHED_DYT, regime=regime) for s in (0, 1)]
+        arms = [Arm(benchmark="glyphs", seed=s, functions=PUBLISHED_DYT, regime=regime) for s in (10, 11)]
         results.arms[arms[0]]["epochs"][-1] -= 0.02
         results.arms[arms[1]]["epochs"][-1] += 0.01
     assert [holds for claim, holds in verdicts(results).items() if "better" in claim] == [None, None]
@@ -147,17 +156,18 @@ def test_means_errors_and_recovery_are_those_of_the_formulas():
     assert found.mean == pytest.approx(7 / 3)
     assert found.std == pytest.approx(math.sqrt(7 / 3))
     assert found.error == pytest.approx(math.sqrt(7 / 3) / math.sqrt(3))
+    assert found.reach == pytest.approx(4.302653 * found.error), "Student's t with two degrees of freedom"
     assert differences([1, 2], [0, 1]) == spread([1, 1])
     assert recovered(made(), "glyphs", OURS, "readers").mean == pytest.approx(0.42 / 0.45)
 
 
 def test_arrival_is_the_first_epoch_near_the_original():
     results = made(refitted=0.945)
-    arm = Arm(benchmark="glyphs", seed=0, functions=OURS, regime="D+")
+    arm = Arm(benchmark="glyphs", seed=10, functions=OURS, regime="D+")
     assert arrival(results, arm) == 0
     assert arrival(made(), arm) == 2
     assert arrival(made(ours=0.9), arm) is None
-    layernorm = Arm(benchmark="glyphs", seed=0, functions=LAYERNORM, regime="D+")
+    layernorm = Arm(benchmark="glyphs", seed=10, functions=LAYERNORM, regime="D+")
     assert arrival(made(), layernorm) == 0
 
 
@@ -167,6 +177,8 @@ def test_text_shows_the_figures():
         "95.50 ± 0.71",
         "| evolved | 50.50 ± 0.71 | 70.50 ± 0.71 | 92.50 ± 0.71 | 92.50 ± 0.71 | 20 |",
         "yes",
+        "Measured at commit 0123456, torch 2.",
+        "| the same in integers alone, softmax and GELU, too | 95.30 ± 0.71 |",
     ):
         assert words in text
     assert "**no**" in document(made(dyt=0.97))
@@ -196,10 +208,48 @@ def test_a_tiny_benchmark_runs_and_is_not_measured_twice(tmp_path, monkeypatch, 
     write_json(tmp_path / "accuracy.json", body | {"runs": body["runs"] + others})
     assert main(elsewhere) == 0
     assert read_json(tmp_path / "accuracy.json")["runs"][1:] == others, "measured by another call"
+    fewer = [word for word in elsewhere if word != "A"]
+    assert main(fewer) == 0
+    assert len(read_json(tmp_path / "accuracy.json")["arms"]) == 6, "the other regime's are still there"
     del body["arms"][2]
     write_json(tmp_path / "accuracy.json", body)
     with pytest.raises(AssertionError):
         main(elsewhere)
+
+
+def test_what_an_earlier_call_measured_of_other_benchmarks_is_shown_too():
+    results = made()
+    earlier = summarise(results)
+    plan = dataclasses.replace(results.plan, benchmarks=("digits",))
+    digits = {("digits", s): results.runs["glyphs", 10] for s in plan.seeds_of("digits")}
+    arms = {arm: results.arms[dataclasses.replace(arm, benchmark="glyphs", seed=10)] for arm in plan.arms()}
+    now = Results(plan, digits, arms, 1.0)
+    assert with_kept(now, {}) == now
+    both = with_kept(now, earlier)
+    assert both.plan.benchmarks == ("digits", "glyphs")
+    assert both.runs["glyphs", 11]["original"] == results.runs["glyphs", 11]["original"]
+    assert set(both.arms) == {*arms, *results.arms}
+    del earlier["arms"][3]
+    assert with_kept(now, earlier) == now, "not complete"
+
+
+def test_constants_of_rivals_are_learned_where_all_weights_are(tmp_path, monkeypatch):
+    seen = {}
+
+    def watched(model, *_, label, **__):
+        seen[label] = sorted({n.rpartition(".")[2] for n, p in model.named_parameters() if p.requires_grad})
+
+    monkeypatch.setattr(measure, "fit", watched)
+    words = [*TINY, "--out", str(tmp_path), "--cache", str(tmp_path / "cache")]
+    plan = plan_of(parsed(words))
+    run = run_dir(plan, "digits", 0)
+    for name in measure.STAGES[:3]:
+        measure.stage(name).run(run)
+    for arm in plan.arms():
+        measure_arm(plan, arm)
+    learned = {str(arm): "constants" in seen[str(arm)] for arm in plan.arms()}
+    assert {arm for arm, does in learned.items() if does} == {"digits seed 0: DyT, alpha 0.5, D+"}
+    assert seen["digits seed 0: evolved, A"] == ["bias", "weight"]
 
 
 def test_another_choice_from_the_fronts_measures_our_arms_again_but_no_rival_s():
@@ -250,10 +300,11 @@ def test_variants_differ_from_the_configuration_and_are_shown_beside_layernorm()
         assert all(own[key] != value for key, value in settings.items()), name
     found = {task: [0.8, 0.85, 0.9] for task in variants.tasks()}
     found[OURS, "rate 2e-4"] = [0.8, 0.85, 0.88]
-    text = variants.document(found)
+    text = variants.document(found, dict.fromkeys(variants.QUANTIZED, 0.875))
     assert "| rate 2e-4 | lr 0.0002 | 80.00 | 85.00 | 88.00 | 90.00 | -2.00 |" in text
     assert "| D+ | as configured | 80.00 | 85.00 | 90.00 | 90.00 | +0.00 |" in text
-    assert text.count("\n| ") == 2 + len(variants.VARIANTS)
+    assert text.count("\n| ") == 4 + len(variants.VARIANTS) + len(variants.QUANTIZED)
+    assert "| D+, then calibrated | 87.50 |" in text
 
 
 def test_variants_of_a_bad_plan_are_one_line(capsys):

@@ -48,6 +48,7 @@ def test_every_stage_is_tried_without_images_and_weights(tmp_path, capsys):
     assert main(["run", "mine.toml", "--dry-run", "--images", "1000", "200"]) == 0
     text = capsys.readouterr().out
     assert "mine: projected for 1000 training and 200 test images" in text
+    assert "Memory at 8 images a step; the run has 16." in text
     rows = [line.split() for line in text.splitlines() if line.strip()]
     found = {row[0]: [float(v) for v in row[1:]] for row in rows if row[0] in (*NAMES, "all")}
     assert list(found) == [*NAMES, "all"]

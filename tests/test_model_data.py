@@ -314,6 +314,34 @@ def test_data_set_with_an_index_is_divided(vit, folder):
     assert everything(splits.train)[0].shape == (8, 3, 32, 32)
 
 
+@pytest.fixture
+def hub(folder, monkeypatch):
+    """The folder as Hugging Face's library reads it, cached nowhere else."""
+    (folder / "val").rename(folder / "validation")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", folder.parent / "cache")
+    return DataConfig(
+        dataset=f"hfds/{folder}", root="", test_split="validation", calibration_images=4, workers=0
+    )
+
+
+def test_hugging_face_data_set_is_divided(vit, hub):
+    splits = load_splits(hub, vit)
+    assert [len(s) for s in (splits.train, splits.calibration, splits.test)] == [8, 4, 4]
+    images, labels = everything(splits.test)
+    assert images.shape == (4, 3, 32, 32)
+    assert labels.tolist() == [0, 0, 1, 1]
+
+
+def test_broken_image_of_a_hugging_face_data_set_is_named(vit, hub, folder):
+    broken = folder / "validation" / "bee" / "1.png"
+    broken.write_bytes(broken.read_bytes()[:2000])
+    splits = load_splits(hub, vit)
+    rule = rf"^image 'hfds/{folder}\[\d\]' cannot be read: image file is truncated[^\n]*$"
+    with pytest.raises(InputError, match=rule):
+        everything(splits.test)
+
+
 def test_input_size_is_what_the_model_was_built_for(vit):
     assert input_size(vit) == (3, 32, 32)
     assert input_size(timm.create_model("vit_tiny_patch16_224", depth=1, in_chans=1)) == (1, 224, 224)

@@ -5,13 +5,16 @@ import pytest
 import timm
 import torch
 
-from sw.config import ModelConfig, TrainConfig, from_dict
+from sw.config import ModelConfig, TrainConfig, from_dict, load
 from sw.ir.errors import InputError
 from sw.model import original
+from sw.model.data import preprocessing_of
 from sw.model.original import STAGE, create, merge_separate_biases
+from sw.model.sites import find_sites
 from sw.model.weights import save_weights
 from sw.run_dir import RunDir
 
+ROOT = Path(__file__).parents[1]
 SMALL = {"img_size": 32, "depth": 1, "embed_dim": 16, "num_heads": 2, "num_classes": 5}
 TINY = SMALL | {"img_size": 8, "patch_size": 4, "in_chans": 1, "num_classes": 10}
 
@@ -96,3 +99,21 @@ def test_training_does_not_go_on_from_another_checkpoint(from_checkpoint, monkey
     save_weights(Path(run.config.model.checkpoint), timm.create_model("vit_tiny_patch16_224", **TINY))
     STAGE.run(run)
     assert len(set(keys)) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "sites", "mean"),
+    [
+        ("digits", 9, None),
+        ("glyphs", 25, None),
+        ("deit_tiny_imagenet", 25, 0.485),
+        ("vit_base_imagenet", 25, 0.5),
+        ("vit_large_imagenet", 49, 0.5),
+    ],
+)
+def test_configurations_that_come_along_are_of_models_that_can_be_built(name, sites, mean):
+    config = load(ROOT / f"configs/{name}.toml")
+    with torch.device("meta"):
+        model = timm.create_model(config.model.name, **config.model.kwargs)
+    assert len(find_sites(model, config.model.keep_layernorm)) == sites
+    assert mean is None or preprocessing_of(model)["mean"][0] == mean

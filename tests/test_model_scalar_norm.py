@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import timm
@@ -8,7 +10,7 @@ from torch import nn
 from sw.ir.errors import InputError
 from sw.ir.expr import evaluate as evaluate_numpy
 from sw.ir.parse import parse
-from sw.model.scalar_norm import ScalarNorm, evaluate
+from sw.model.scalar_norm import ScalarNorm, constants_of, evaluate
 from sw.model.swap import swap
 
 FORMULAS = [
@@ -51,6 +53,30 @@ def test_layer_is_function_then_affine_along_channels():
     last = ScalarNorm(parse("tanh(2*x)"), weight, bias)(x.movedim(1, -1))
     torch.testing.assert_close(first.movedim(1, -1), last)
     torch.testing.assert_close(last, torch.tanh(2 * x.movedim(1, -1)) * weight + bias)
+
+
+def test_constants_are_learned_where_that_is_asked_for():
+    layer = ScalarNorm(parse("0.5*tanh(0.5*x) - 2"), torch.ones(2), torch.zeros(2))
+    x = torch.tensor([[0.25, 3.0]])
+    before = layer(x)
+    assert constants_of(layer.expr) == [Fraction(1, 2), Fraction(2)]
+    assert [name for name, _ in layer.named_parameters()] == ["weight", "bias"]
+    layer.learn_constants()
+    assert torch.equal(layer(x), before)
+    layer(x).sum().backward()
+    t = torch.tanh(0.5 * x)
+    by_hand = (t + 0.5 * x * (1 - t**2)).sum()
+    torch.testing.assert_close(layer.constants.grad, torch.stack([by_hand, torch.tensor(-2.0)]))
+    with torch.no_grad():
+        layer.constants += torch.tensor([0.5, 1.0])
+    torch.testing.assert_close(layer(x), torch.tanh(x) - 3)
+
+
+def test_limits_of_a_clip_are_learned_where_they_hold():
+    layer = ScalarNorm(parse("clip(x, -1, 2)"), torch.ones(3), torch.zeros(3))
+    layer.learn_constants()
+    layer(torch.tensor([[-5.0, 0.0, 9.0]])).sum().backward()
+    assert layer.constants.grad.tolist() == [1, 1]
 
 
 def test_gradient_reaches_input_and_affine():

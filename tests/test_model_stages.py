@@ -278,6 +278,7 @@ def test_fine_tuning_moves_the_weights_and_keeps_the_maps(digits, tmp_path):
     run_all(run)
     model = load_quantized(run)
     assert not torch.equal(model.head.weight, load_quantized(digits).head.weight)
+    assert not any(getattr(module, "fused_attn", False) for module in model.modules())
     unit = model.get_submodule("norm").unit
     program = Program.from_json(run.program("norm").read_text())
     assert np.array_equal(unit.table.numpy(), interpret.table(program))

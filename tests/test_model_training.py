@@ -155,6 +155,12 @@ def test_mixed_precision_learns_and_keeps_float32_weights(tmp_path):
     assert (output.argmax(1) == x.labels).float().mean() > 0.85
 
 
+def test_gradients_are_clipped_where_the_recipe_says_so(tmp_path):
+    plain, wide, narrow = (train(net(), tmp_path, clip_norm=norm) for norm in (0.0, 1e9, 1e-3))
+    assert equal(plain, wide)
+    assert not equal(plain, narrow)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has fp16")
 def test_half_precision_without_a_gpu_is_said_to_be_float32(tmp_path, capsys):
     plain = train(net(), tmp_path)

@@ -9,9 +9,9 @@ from rich.console import Console
 from sw.config import digest, from_dict
 from sw.files import file_digest, read_json, write_json
 from sw.ir.errors import InputError
-from sw.report import summary as summary_module
-from sw.report.provenance import ACCURACY_STAGES, outdated
-from sw.report.summary import _accuracy, _further_seeds, _git_hash, _measured, _report, _say_left_out
+from sw.report import provenance
+from sw.report.provenance import ACCURACY_STAGES, commit, outdated
+from sw.report.summary import _accuracy, _further_seeds, _measured, _report, _say_left_out
 from sw.report.tables import show
 from sw.run_dir import RunDir
 from sw.stages import STAGES
@@ -229,16 +229,16 @@ def test_the_commit_is_that_of_the_source_tree_or_none(tmp_path, monkeypatch):
 
     git("init", "-q")
     git("commit", "-q", "--allow-empty", "-m", "first")
-    own, other = tmp_path / "sw/report/summary.py", tmp_path / "lib/sw/report/summary.py"
+    own, other = tmp_path / "sw/report/provenance.py", tmp_path / "lib/sw/report/provenance.py"
     for path in (own, other):
         path.parent.mkdir(parents=True)
-    monkeypatch.setattr(summary_module, "__file__", str(own))
-    assert _git_hash() == git("rev-parse", "HEAD")
-    monkeypatch.setattr(summary_module, "__file__", str(other))
-    assert _git_hash() is None, "another project's"
-    monkeypatch.setattr(summary_module, "__file__", str(own))
+    monkeypatch.setattr(provenance, "__file__", str(own))
+    assert commit() == git("rev-parse", "HEAD")
+    monkeypatch.setattr(provenance, "__file__", str(other))
+    assert commit() is None, "another project's"
+    monkeypatch.setattr(provenance, "__file__", str(own))
     monkeypatch.setenv("PATH", "")
-    assert _git_hash() is None, "no git"
+    assert commit() is None, "no git"
 
 
 def test_a_seed_does_not_count_twice():

@@ -45,6 +45,8 @@ generations = 2
 seeds = 1
 [align]
 epochs = 2
+[quantize]
+epochs = 1
 [synth]
 families = ["xc7", "ecp5"]
 pnr_seeds = 1

@@ -6,10 +6,12 @@ import dataclasses
 import hashlib
 import json
 import multiprocessing
+import platform
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,12 +31,15 @@ from sw.model.refit import STEPS as REFIT_STEPS
 from sw.model.refit import refit
 from sw.model.swap import read_chosen, read_plans
 from sw.model.training import fit
+from sw.report.provenance import commit
 from sw.run_dir import RunDir
 from sw.stage import code_digest
 from sw.stages import stage
 from sw.terminal import progress
 
-STAGES = ("train", "capture", "evolve", "align", "quantize")
+STAGES = ("train", "capture", "evolve", "align", "quantize", "export")
+PACKAGES = ("torch", "timm", "brevitas")
+OWN_ACCURACIES = ("original", "quantized", "integer")
 REFITS = ("none", *REFIT_STEPS)
 Task = TypeVar("Task", bound=Hashable)
 
@@ -65,13 +70,32 @@ def measure(plan: Plan) -> Results:
     return Results(plan, runs, arms, time.monotonic() - start)
 
 
+def with_kept(results: Results, earlier: Mapping[str, Any]) -> Results:
+    """Results, and from an earlier call's ``accuracy.json`` the benchmarks that this one did not measure.
+
+    They are taken as they are, whatever code they were measured with, if they are complete.
+    """
+    runs = {(body["benchmark"], body["seed"]): body for body in earlier.get("runs", ())}
+    arms = {Arm.of(body): body for body in earlier.get("arms", ())}
+    names = []
+    for name in BENCHMARKS:
+        alone = dataclasses.replace(results.plan, benchmarks=(name,))
+        complete = runs.keys() >= set(alone.runs()) and arms.keys() >= set(alone.arms())
+        if complete or name in results.plan.benchmarks:
+            names.append(name)
+    plan = dataclasses.replace(results.plan, benchmarks=tuple(names))
+    found = {task: results.runs.get(task) or runs[task] for task in plan.runs()}
+    trained = {arm: results.arms.get(arm) or arms[arm] for arm in plan.arms()}
+    return dataclasses.replace(results, plan=plan, runs=found, arms=trained)
+
+
 def measure_run(plan: Plan, task: tuple[str, int]) -> dict[str, Any]:
     """A run's own stages, and every function set with no epoch at all.
 
     Returns:
-        JSON: ``original``, ``quantized`` (ours) and ``quantized_layernorm``, accuracies; ``zero_shot``,
-        function set -> accuracies after each of ``REFITS``; ``lut6``, function set -> predicted LUT6 of all
-        sites.
+        JSON: ``original``, ``quantized`` and ``integer`` (ours, the latter in integers alone) and
+        ``quantized_layernorm``, accuracies; ``zero_shot``, function set -> accuracies after each of
+        ``REFITS``; ``lut6``, function set -> predicted LUT6 of all sites.
     """
     run = run_dir(plan, *task)
     start = time.monotonic()
@@ -81,8 +105,7 @@ def measure_run(plan: Plan, task: tuple[str, int]) -> dict[str, Any]:
     splits = load_splits(run.config.data, layernorm)
     quantize_layernorms(run, layernorm, splits.calibration)
     body: dict[str, Any] = {
-        "original": read_json(run.accuracy("original"))["accuracy"],
-        "quantized": read_json(run.accuracy("quantized"))["accuracy"],
+        **{which: read_json(run.accuracy(which))["accuracy"] for which in OWN_ACCURACIES},
         "quantized_layernorm": accuracy(layernorm, splits.test),
         "zero_shot": {},
         "lut6": {},
@@ -120,7 +143,11 @@ def run_dir(plan: Plan, benchmark: str, seed: int) -> RunDir:
 def trained(
     run: RunDir, functions: str, config: AlignConfig, splits: Splits, judging: Images, *, label: str
 ) -> tuple[nn.Module, list[float]]:
-    """A run's model with a set of functions, re-aligned; its accuracy before and after each epoch."""
+    """A run's model with a set of functions, re-aligned; its accuracy before and after each epoch.
+
+    Where all weights are trained, so are the constants of the rivals' functions, as alpha of DyT is where it
+    was published; ours stay what the hardware was priced for.
+    """
     teacher, plans = load_original(run), read_plans(run)
     if functions == LAYERNORM:
         model = load_original(run, drop_path=config.drop_path)
@@ -128,6 +155,9 @@ def trained(
         model = swapped(run, function_set(run, functions), drop_path=config.drop_path)
         if config.refit != "none":
             refit(model, teacher, plans, splits.calibration, upto=config.refit)
+        if functions != OURS and config.trained == "all":
+            for site in plans:
+                model.get_submodule(site).learn_constants()
     train_only(model, config.trained)
     reached = [accuracy(model, judging)]
 
@@ -203,20 +233,26 @@ def measure_tasks(
     keys = {task: key(plan, task) for task in tasks}
     files = {task: plan.cache / f"{do.__name__}-{keys[task]}.json" for task in tasks}
     missing = [task for task in tasks if keys[task] not in earlier and not files[task].exists()]
+    plan.cache.mkdir(parents=True, exist_ok=True)
     with (
         progress(label, len(missing)) as step,
         ProcessPoolExecutor(plan.jobs, multiprocessing.get_context("spawn")) as pool,
     ):
-        futures = {pool.submit(do, plan, task): task for task in missing}
+        futures = {pool.submit(_kept, do, plan, task, files[task], keys[task]): task for task in missing}
         try:
             for future in as_completed(futures):
-                task = futures[future]
-                write_json(files[task], future.result() | {"key": keys[task]})
-                step(str(task))
+                future.result()
+                step(str(futures[future]))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     return {task: earlier.get(keys[task]) or read_json(path) for task, path in files.items()}
+
+
+def _kept(do: Callable[[Plan, Task], dict[str, Any]], plan: Plan, task: Task, path: Path, key: str) -> None:
+    """Do a task and keep its figures, whatever becomes of others, with what they were made by."""
+    versions = {name: metadata.version(name) for name in PACKAGES} | {"python": platform.python_version()}
+    write_json(path, do(plan, task) | {"key": key, "commit": commit(), "versions": versions})
 
 
 def base_key(plan: Plan, task: tuple[str, int], *, but: Sequence[str] = ()) -> str:

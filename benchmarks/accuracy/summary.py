@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from benchmarks.accuracy.measure import Results, align_config
 from benchmarks.accuracy.plan import BENCHMARKS, LAYERNORM, OURS, PUBLISHED_DYT, Arm
@@ -43,6 +44,11 @@ class Spread:
     def error(self) -> float:
         """Standard error of the mean."""
         return self.std / math.sqrt(self.num)
+
+    @property
+    def reach(self) -> float:
+        """Half of the mean's 95 % interval, by Student's t."""
+        return self.error * float(stats.t.ppf(0.975, self.num - 1))
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -177,8 +183,15 @@ def _against_layernorm(results: Results, name: str) -> list[Check]:
 
 
 def _points(gain: Spread) -> str:
-    error = "" if gain.num < 2 else f" ± {100 * gain.error:.2f}"
-    return f"{100 * gain.mean:+.2f}{error} points"
+    if gain.num < 2:
+        return f"{100 * gain.mean:+.2f} points"
+    low, high = (100 * (gain.mean + side * gain.reach) for side in (-1, 1))
+    return f"{100 * gain.mean:+.2f} ± {100 * gain.error:.2f} points ({low:+.2f} to {high:+.2f})"
+
+
+def identity(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a run's or an arm's entry is of."""
+    return tuple(entry.get(key) for key in ("benchmark", "seed", "functions", "regime"))
 
 
 def summarise(results: Results) -> dict[str, Any]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import platform
 import statistics
-from importlib import metadata
 
 from benchmarks.accuracy.measure import REFITS, Results
 from benchmarks.accuracy.plan import BENCHMARKS, LAYERNORM, Arm
@@ -33,19 +31,20 @@ def document(results: Results) -> str:
 
 def introduction(results: Results) -> str:
     hours = sum(found["seconds"] for found in (*results.runs.values(), *results.arms.values())) / 3600
-    versions = ", ".join(
-        f"{package} {metadata.version(package)}" for package in ("torch", "timm", "brevitas")
-    )
     return (
-        f"Written by `make bench-accuracy`: {versions}, Python {platform.python_version()}; "
-        f"{len(results.runs)} runs and {len(results.arms)} trainings, {hours:.1f} hours of one process, "
-        f"{results.plan.jobs} at a time. Accuracies are % of the test split, mean ± standard deviation over "
-        "seeds (of training, capture, search and re-alignment); differences are paired by seed, ± their "
-        "standard error. *Better* is undecided within two standard errors.\n\n"
-        "A, F and D are the regimes of arXiv 2605.14047 (affine alone, full, distilled), its settings but "
-        "for the learning rate, which suits small models. D+ is ours: the closed-form refit, then "
-        "distillation, as the configuration says. Every function set and the fine-tuned LayerNorm model are "
-        "trained by the same code for as many epochs. Fitted forms have constants fitted at each site."
+        f"Written by `make bench-accuracy`: {len(results.runs)} runs and {len(results.arms)} trainings, "
+        f"{hours:.1f} hours of one process, {results.plan.jobs} at a time. Accuracies are % of the test "
+        "split, mean ± standard deviation over seeds (of training, capture, search and re-alignment); "
+        "differences are paired by seed, ± their standard error, and their 95 % interval by Student's t, "
+        "which with few seeds is wide. *Within* is judged by the mean, *better* and *worse* by two standard "
+        "errors.\n\n"
+        "A, F and D are the regimes of arXiv 2605.14047 (affine alone, full, distilled) with its losses and "
+        "schedules, but with batches, epochs and learning rates for small models, and without its "
+        "augmentation. D+ is ours: the closed-form refit, then distillation, as the configuration says. "
+        "Every function set and the fine-tuned LayerNorm model are trained by the same code for as many "
+        "epochs. Fitted forms have constants fitted at each site. Where all weights are trained (F, D, D+), "
+        "so are the constants of DyT, Derf and clip, as alpha of DyT was where it was published; LUTs are of "
+        "the constants before. Ours stay as they were found, for the hardware was priced for them."
     )
 
 
@@ -57,12 +56,24 @@ def claims(results: Results) -> str:
 
 def setting(results: Results, name: str) -> str:
     original = spread(of_runs(results, name, "original"))
-    own = {OWN_REGIME: results.plan.config(name, 0).align.lr}
+    config = results.plan.config(name, results.plan.seeds_of(name)[0])
+    own = {OWN_REGIME: config.align.lr}
     rates = ", ".join(f"{regime} {rate:g}" for regime, rate in {**BENCHMARKS[name].rates, **own}.items())
+    changed = " ".join((BENCHMARKS[name].config, *BENCHMARKS[name].overrides))
     return (
-        f"`{BENCHMARKS[name].config}`, {len(results.plan.seeds_of(name))} seeds, "
-        f"{results.plan.epochs_of(name)} epochs, learning rates {rates}. Original: {percent(original)} %."
+        f"`{changed}`, {len(results.plan.seeds_of(name))} seeds, "
+        f"{results.plan.epochs_of(name)} epochs, learning rates {rates}. Original: {percent(original)} %. "
+        f"Measured at {made_by(results, name)}."
     )
+
+
+def made_by(results: Results, name: str) -> str:
+    """The commits and versions that a benchmark's figures come from."""
+    bodies = [body for (of, _), body in results.runs.items() if of == name]
+    bodies += [body for arm, body in results.arms.items() if arm.benchmark == name]
+    commits = sorted({(body.get("commit") or "unknown")[:7] for body in bodies})
+    versions = sorted({f"{key} {v}" for body in bodies for key, v in body.get("versions", {}).items()})
+    return f"commit {', '.join(commits)}, {', '.join(versions)}"
 
 
 def zero_shot(results: Results, name: str) -> str:
@@ -109,7 +120,11 @@ def integers(results: Results, name: str) -> str:
     if LAYERNORM in plan.functions and OWN_REGIME in plan.regimes:
         rows.append((f"LayerNorm, {OWN_REGIME}", of_integers(results, name)))
     rows.append((f"ours, {OWN_REGIME}, with units", of_runs(results, name, "quantized")))
-    return table(("int8", "accuracy"), [(what, percent(spread(values))) for what, values in rows])
+    rows.append(("the same in integers alone, softmax and GELU, too", of_runs(results, name, "integer")))
+    return table(
+        ("int8 weights and inputs of layers", "accuracy"),
+        [(what, percent(spread(values))) for what, values in rows],
+    )
 
 
 def percent(value: Spread) -> str:

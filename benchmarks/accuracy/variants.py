@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,10 @@ from sw.files import file_digest, write_text
 from sw.ir.errors import InputError
 from sw.model import glyphs
 from sw.model.data import GLYPHS_TRAIN, TensorImages, load_splits
+from sw.model.evaluate import accuracy
 from sw.model.original import load_original
+from sw.model.quantize import load_quantized
+from sw.run_dir import RunDir
 from sw.stages import stage
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -42,6 +46,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "weight decay": {"weight_decay": 0.05},
 }
 """What differs from the run's own ``[align]``."""
+CHOOSING = "data.split_seed=0"
+"""The images on which D+ is chosen; what is claimed of it is measured on others."""
+QUANTIZED: dict[str, dict[str, dict[str, Any]]] = {
+    "D+, then calibrated": {},
+    "D+, calibrated, an epoch": {"quantize": {"epochs": 1}},
+    "quantization-aware from the refit on": {"align": {"epochs": 0}, "quantize": {"epochs": 4, "lr": 1e-3}},
+}
+"""Ways to int8: what differs from the run's own sections; the last trains as long and as fast as D+."""
 JUDGES, THIRD = 10_000, 2
 """How many images judge; the test split is the second part of its seed, they are the third."""
 Task = tuple[str, str]
@@ -70,16 +82,30 @@ def measure_variant(plan: Plan, task: Task) -> dict[str, Any]:
     return {"accuracy": trained(run, functions, config, splits, judging, label=f"{functions}, {variant}")[1]}
 
 
-def measure_all(plan: Plan) -> dict[Task, list[float]]:
-    """All trainings, ``plan.jobs`` at a time; those of an earlier call are kept."""
+def measure_quantized(plan: Plan, way: str) -> dict[str, Any]:
+    """One way to int8: ``accuracy``."""
+    first = run_dir(plan, "glyphs", 0)
+    root = first.root.with_name(f"{first.root.name}-int8-{list(QUANTIZED).index(way)}")
+    if not root.exists():
+        shutil.copytree(first.root, root)
+    sections = {s: dataclasses.replace(getattr(first.config, s), **v) for s, v in QUANTIZED[way].items()}
+    run = RunDir(root, dataclasses.replace(first.config, name=root.name, **sections))
+    for name in STAGES[: STAGES.index("quantize") + 1]:
+        stage(name).run(run)
+    return {"accuracy": accuracy(load_quantized(run), judges(run.config.data))}
+
+
+def measure_all(plan: Plan) -> tuple[dict[Task, list[float]], dict[str, float]]:
+    """All trainings, ``plan.jobs`` at a time, and all ways to int8; those of an earlier call are kept."""
     run = run_dir(plan, "glyphs", 0)
     for name in STAGES:
         stage(name).run(run)
     found = measure_tasks(plan, tasks(), measure_variant, "variants", {}, _key)
-    return {task: body["accuracy"] for task, body in found.items()}
+    ways = measure_tasks(plan, list(QUANTIZED), measure_quantized, "int8", {}, _quantized_key)
+    return {t: body["accuracy"] for t, body in found.items()}, {w: b["accuracy"] for w, b in ways.items()}
 
 
-def document(found: dict[Task, list[float]]) -> str:
+def document(found: dict[Task, list[float]], ways: dict[str, float]) -> str:
     """The whole file."""
     rows = []
     for variant, settings in VARIANTS.items():
@@ -93,12 +119,18 @@ def document(found: dict[Task, list[float]]) -> str:
         "# Variants of D+\n\n"
         "Written by `python -m benchmarks.accuracy.variants`: `configs/glyphs.toml`, seed 0, "
         f"accuracy in % on {JUDGES:,} images of their own, one standard error about 0.3 points. "
-        f"Original: {100 * found[LAYERNORM, 'D+'][0]:.2f} %.\n\n{table(head, rows)}\n"
+        f"Original: {100 * found[LAYERNORM, 'D+'][0]:.2f} %.\n\n{table(head, rows)}\n\n"
+        + table(("as int8, ours", "accuracy"), [(way, f"{100 * value:.2f}") for way, value in ways.items()])
+        + "\n"
     )
 
 
 def _key(plan: Plan, task: Task) -> str:
     return hashed(task, VARIANTS[task[1]], base_key(plan, ("glyphs", 0)), file_digest(Path(__file__)))
+
+
+def _quantized_key(plan: Plan, way: str) -> str:
+    return hashed(way, QUANTIZED[way], base_key(plan, ("glyphs", 0)), file_digest(Path(__file__)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,9 +148,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             jobs=args.jobs,
             epochs=args.epochs,
             cache=args.cache.resolve(),
-            overrides=tuple(args.overrides),
+            overrides=(CHOOSING, *args.overrides),
         )
-        text = document(measure_all(plan))
+        text = document(*measure_all(plan))
     except InputError as error:
         print(f"variants: {error}", file=sys.stderr)
         return 2

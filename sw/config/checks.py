@@ -50,6 +50,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "align.layer_decay": (0.01, 1),
     "align.drop_path": (0, 0.99),
     "align.feature_weight": (0, 1e6),
+    "align.clip_norm": (0, 1e9),
     "quantize.weight_bits": (2, 8),
     "quantize.act_bits": (2, 8),
     "quantize.calibration_images": (1, 1e9),

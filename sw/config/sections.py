@@ -173,6 +173,8 @@ class AlignConfig:
     """Learning rate of a block over that of the next one."""
     weight_decay: float = 0.0
     """Of AdamW."""
+    clip_norm: float = 1.0
+    """Largest norm of a step's gradient; 0: any."""
     drop_path: float = 0.0
     """Largest rate of stochastic depth."""
     kd_weight: float = 0.5
@@ -190,11 +192,11 @@ class QuantizeConfig:
     weight_bits: int = 8
     """Bits of a weight."""
     act_bits: int = 8
-    """Bits of a layer's input."""
+    """Bits of a layer's input; after a norm unit they are the unit's ``out_width``."""
     calibration_images: int = 256
     """Images for scales, at most those that ``data.calibration_images`` sets aside."""
     epochs: int = 0
-    """Quantization-aware fine-tuning after calibration."""
+    """Quantization-aware fine-tuning of all weights after calibration, by ``[align]``'s distillation."""
     lr: float = 1e-4
     """Largest learning rate of it."""
 

@@ -76,6 +76,7 @@ def recipe(config: AlignConfig) -> Recipe:
         weight_decay=config.weight_decay,
         schedule=config.schedule,
         layer_decay=config.layer_decay,
+        clip_norm=config.clip_norm,
     )
 
 

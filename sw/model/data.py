@@ -215,7 +215,8 @@ def _training_transform(config: DataConfig, preprocessing: dict[str, Any]) -> An
     """
     from timm.data import create_transform
 
-    options = {"auto_augment": config.augment or None, "re_prob": config.erase, "re_mode": "pixel"}
+    options = {"re_prob": config.erase, "re_mode": "pixel", "color_jitter": None}
+    options["auto_augment"] = config.augment or None
     try:
         return create_transform(**preprocessing, is_training=True, **options)
     except (AssertionError, ValueError, KeyError) as error:

@@ -76,10 +76,16 @@ def _refusal(config: ModelConfig, error: Exception) -> str:
 def load_original(run: RunDir, *, drop_path: float = 0.0) -> nn.Module:
     """The run's model with LayerNorm, in eval mode on its device, ready to be changed.
 
-    ``drop_path`` is the largest rate of stochastic depth in training, where the model knows one.
-
     A bias that the model keeps apart from its Linear (BEiT, EVA) is put back into it, see
     ``merge_separate_biases``.
+
+    Args:
+        run: With ``model/original.safetensors``.
+        drop_path: Largest rate of stochastic depth in training.
+
+    Raises:
+        InputError: The weights cannot be read, or ``drop_path`` is not 0 and the model has no stochastic
+            depth.
     """
     model = _bare(run.config.model, drop_path)
     load_weights(model, run.original)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -102,6 +102,28 @@ def _collate(samples: list[Any]) -> Any:
     return errors[0] if errors else default_collate(samples)
 
 
+class ReaderImages(Dataset[Any]):
+    """What one of timm's readers finds; of a broken image timm itself would give the neighbour's pixels.
+
+    Args:
+        reader: A reader with an index.
+        name: Of the data set, for messages.
+    """
+
+    def __init__(self, reader: Any, name: str) -> None:
+        self.reader, self.name = reader, name
+        self.transform: Callable[[Image.Image], Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        file, label = self.reader[index]
+        with file:
+            picture = read_picture(file, f"{self.name}[{index}]")
+        return picture if self.transform is None else self.transform(picture), label
+
+
 def open_split(config: DataConfig, split: str) -> Any:
     """A timm data set, or the image folder ``root/split/<class>/*``.
 
@@ -121,7 +143,7 @@ def open_split(config: DataConfig, split: str) -> Any:
             ) from error
         if hasattr(data, "loader"):  # torchvision's data sets of files
             data.loader = read_picture
-        return data
+        return ReaderImages(data.reader, config.dataset) if hasattr(data, "reader") else data
     folder = Path(config.root) / split
     if not config.root or not folder.is_dir():
         raise InputError(f"image folder '{folder}' does not exist (data.root and its split)")
@@ -133,21 +155,26 @@ def open_split(config: DataConfig, split: str) -> Any:
         ) from error
 
 
-def read_picture(path: str) -> Image.Image:
+def read_picture(file: str | BinaryIO, name: str = "") -> Image.Image:
     """The RGB image in a file.
+
+    Args:
+        file: Its path, or what is open.
+        name: For messages, where there is no path.
 
     Raises:
         InputError: It is no image, or a broken one.
     """
+    what = f"image '{name or file}' cannot be read"
     try:
-        with Image.open(path) as picture:
+        with Image.open(file) as picture:
             return picture.convert("RGB")
     except UnidentifiedImageError as error:
-        raise InputError(f"image '{path}' cannot be read: it is of no known image format") from error
+        raise InputError(f"{what}: it is of no known image format") from error
     except OSError as error:
-        raise InputError(f"image '{path}' cannot be read: {error.strerror or error}") from error
+        raise InputError(f"{what}: {error.strerror or error}") from error
     except (SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's for broken content
-        raise InputError(f"image '{path}' cannot be read: {first_line(error)}") from error
+        raise InputError(f"{what}: {first_line(error)}") from error
 
 
 def count_classes(data: Any) -> int | None:

@@ -20,9 +20,10 @@ class Recipe:
     Args:
         epochs: 0 leaves the model as it is.
         lr: Largest learning rate.
-        weight_decay: For matrices; vectors (gamma, beta, biases) get none.
+        weight_decay: For matrices and tokens; vectors (gamma, beta, biases) get none.
         schedule: ``warm``, ``cosine`` or ``constant``, as in ``AlignConfig``.
         layer_decay: Learning rate of a block over that of the next one.
+        clip_norm: Largest norm of a step's gradient; 0: any.
     """
 
     epochs: int
@@ -30,6 +31,7 @@ class Recipe:
     weight_decay: float = 0.0
     schedule: str = "warm"
     layer_decay: float = 1.0
+    clip_norm: float = 1.0
 
 
 def rate_at(step: int, steps: int, recipe: Recipe) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 import torch
@@ -47,17 +47,39 @@ TORCH_OPS: dict[str, Callable[..., Tensor]] = {
 """Every operation of a formula, on tensors."""
 
 
-def evaluate(expr: Expr, x: Tensor) -> Tensor:
-    """The formula elementwise, in the dtype of ``x``, differentiable."""
+def evaluate(expr: Expr, x: Tensor, learned: Mapping[Fraction, Tensor] | None = None) -> Tensor:
+    """The formula elementwise, in the dtype of ``x``, differentiable.
+
+    Args:
+        expr: The formula.
+        x: Its argument.
+        learned: What takes the place of constants.
+    """
 
     def constant(value: Fraction) -> Tensor:
+        if learned is not None:
+            return learned[value].to(x.dtype)
         return torch.tensor(value.numerator / value.denominator, dtype=x.dtype, device=x.device)
 
     return interpret_expr(expr, x, constant, TORCH_OPS).expand_as(x)
 
 
+def constants_of(expr: Expr) -> list[Fraction]:
+    """The different constants of a formula, in rising order."""
+    found: set[Fraction] = set()
+
+    def constant(value: Fraction) -> Tensor:
+        found.add(value)
+        return torch.tensor(float(value))
+
+    interpret_expr(expr, torch.zeros(()), constant, TORCH_OPS)
+    return sorted(found)
+
+
 class ScalarNorm(nn.Module):
     """``f(x) * weight + bias``: f the same for every element, weight and bias one per channel, shape (C,).
+
+    f is as it was found, unless ``learn_constants`` is called.
 
     Args:
         expr: f.
@@ -71,11 +93,19 @@ class ScalarNorm(nn.Module):
         self.expr, self.dim = expr, dim
         self.weight = nn.Parameter(weight.detach().clone())
         self.bias = nn.Parameter(bias.detach().clone())
+        self.constants: nn.Parameter | None = None
+        self._values: list[Fraction] = []
+
+    def learn_constants(self) -> None:
+        """From now on f's constants, of which equal ones stay equal, are parameters of the layer, too."""
+        self._values = constants_of(self.expr)
+        self.constants = nn.Parameter(self.weight.new_tensor([float(value) for value in self._values]))
 
     def forward(self, x: Tensor) -> Tensor:
+        learned = None if self.constants is None else dict(zip(self._values, self.constants, strict=True))
         weight = along_channels(self.weight, x.ndim, self.dim)
         bias = along_channels(self.bias, x.ndim, self.dim)
-        return evaluate(self.expr, x) * weight + bias
+        return evaluate(self.expr, x, learned) * weight + bias
 
     def extra_repr(self) -> str:
         return f"{self.expr}, channels={len(self.weight)}"

@@ -27,7 +27,6 @@ from sw.terminal import progress
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """(model, images, labels) -> scalar loss, a mean over the images."""
-CLIP_NORM = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,6 +139,7 @@ class _Training:
         self.rank, self.number = self._accelerator.process_index, self._accelerator.num_processes
         self._bare, self._loss, self._kept = model, loss, kept
         self._seed, self._steps, self._compute = seed, steps, compute
+        self._clip_norm = recipe.clip_norm
         optimizer = torch.optim.AdamW(parameter_groups(model, recipe), lr=recipe.lr, fused=True)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: rate_at(s, steps, recipe))
         self._model, self._optimizer = self._accelerator.prepare(model, optimizer)
@@ -172,7 +172,8 @@ class _Training:
                 # Gradients of processes are averaged, so that each part counts by its share of the batch.
                 self._accelerator.backward(value * (len(some) * self.number / size if own else 0.0))
                 total += value.item() * len(some) / len(images)
-        self._accelerator.clip_grad_norm_(self._model.parameters(), CLIP_NORM)
+        if self._clip_norm:
+            self._accelerator.clip_grad_norm_(self._model.parameters(), self._clip_norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
         rate = float(self._schedule.get_last_lr()[-1])

@@ -1,4 +1,4 @@
-"""Which files of a run belong together, by the stamps that its stages leave.
+"""What a run was made from: its code's commit, and by the stamps that stages leave which of its files match.
 
 No stage is imported for it, so nobody needs torch to make a report.
 """
@@ -6,6 +6,7 @@ No stage is imported for it, so nobody needs torch to make a report.
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,17 @@ from sw.stage import file_name, read_stamp
 from sw.stages import LAST_ACCURACY_STAGE, STAGES
 
 ACCURACY_STAGES = tuple(STAGES)[: list(STAGES).index(LAST_ACCURACY_STAGE) + 1]
+
+
+def commit() -> str | None:
+    """That of the source tree; None where it is no checkout of its own, or without git."""
+    root = Path(__file__).resolve().parents[2]
+    command = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    except FileNotFoundError:
+        return None
+    return found[1] if len(found) == 2 and Path(found[0]) == root else None
 
 
 def is_current(run: RunDir, stage: str, path: Path) -> bool:

