@@ -24,13 +24,13 @@ def torn_zip():
     return buffer.getvalue()[:60]
 
 
-BROKEN = [
-    (b"", "an empty one"),
-    (b"x,y\n1,2\n", "a file of another kind"),
-    (b"no", "a file of another kind"),
-    (torn_zip(), "one that is damaged or holds objects"),
-    (saved(np.array([None])), "one that is damaged or holds objects"),
-    (saved(np.ones(4))[:90], "one that is damaged or holds objects"),
+BROKEN = [  # named, for a zip holds the time, and all workers must find the same tests
+    pytest.param(b"", "an empty one", id="empty"),
+    pytest.param(b"x,y\n1,2\n", "a file of another kind", id="text"),
+    pytest.param(b"no", "a file of another kind", id="short"),
+    pytest.param(torn_zip(), "one that is damaged or holds objects", id="torn"),
+    pytest.param(saved(np.array([None])), "one that is damaged or holds objects", id="objects"),
+    pytest.param(saved(np.ones(4))[:90], "one that is damaged or holds objects", id="cut"),
 ]
 
 

@@ -3,12 +3,19 @@
 import dataclasses
 import functools
 import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
+import tomli_w
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from sw.config import from_dict
 from sw.files import read_json, write_json, write_text
@@ -479,3 +486,25 @@ def test_stage_as_a_script_says_one_line_and_ends_with_status_2(tmp_path, capsys
     assert original.STAGE.main([str(config)]) == 2
     expected = "normforge: model must have LayerNorm modules, and 'ResNet' has none\n"
     assert capsys.readouterr().err == expected
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_re_align_and_quantize_as_one_does(digits, tmp_path):
+    run = open_run(tmp_path, quantize={"epochs": 1, "calibration_images": 64})
+    shutil.copytree(digits.root, run.root, dirs_exist_ok=True)
+    quantize.STAGE.run(run)
+    alone = {path: load_file(path) for path in (run.realigned, run.quantized)}
+    settings = tmp_path / "mine.toml"
+    settings.write_text(tomli_w.dumps(run.config.to_dict()))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    for name in ("align", "quantize"):
+        command = [*launcher, "-m", "sw.cli", name, str(settings), "--force"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert f"[{name}]" in done.stdout
+    for path, weights in alone.items():
+        together = load_file(path)
+        assert together.keys() == weights.keys()
+        for name, value in weights.items():
+            torch.testing.assert_close(together[name], value, rtol=1e-2, atol=1e-3)
