@@ -50,7 +50,6 @@ def verify_run(run: RunDir) -> None:
         folder=run.sim, stall_beats=config.stall_beats, jobs=config.jobs, seed=run.config.seed
     )
     requests = read_requests(run.manifest)
-    (run.sim / "summary.json").unlink(missing_ok=True)  # stopped, it must not leave older checks to a report
     keep_certificates(run.sim, [request.name for request in requests])
     verify_and_report(requests, settings)
 

@@ -115,7 +115,9 @@ def _add_stage(name: str, command: argparse.ArgumentParser) -> None:
     if name == "verify":
         _add_verify(command)
     command.add_argument(
-        "--missing", action="store_true", help="first run earlier stages that are missing or out of date"
+        "--missing",
+        action="store_true",
+        help="first run the stages that it builds on, where they are missing or out of date",
     )
 
 

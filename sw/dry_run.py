@@ -154,7 +154,7 @@ def _measured(
     small: _Small, config: RunConfig, stage: StageOf, images: tuple[int, int]
 ) -> Iterator[tuple[str, float, float]]:
     """(stage, seconds, seconds projected), in the order of ``NAMES``."""
-    batch = small.config.data.batch_size
+    batch, calibrated = small.config.data.batch_size, small.config.data.calibration_images
     steps = images[0] / batch / STEPS
     alone, trained = (
         small.with_("all", train={"epochs": n}, align={"epochs": n}, quantize={"epochs": n}) for n in (0, 1)
@@ -167,19 +167,19 @@ def _measured(
     _seconds(stage("capture"), trained)
     _plain_functions(trained)
     sites = _plain_functions(alone)
-    for name, epochs, calibration in (
-        ("align", config.align.epochs, config.data.calibration_images),
-        ("quantize", config.quantize.epochs, config.quantize.calibration_images),
+    for name, epochs, more in (
+        ("align", config.align.epochs, config.data.calibration_images / calibrated),
+        ("quantize", config.quantize.epochs, config.quantize.calibration_images / batch),
     ):
         fixed = _seconds(stage(name), alone)
         extra = max(_seconds(stage(name), trained) - fixed, 0.0) if epochs else 0.0
-        yield name, fixed + extra, fixed * calibration / batch + extra * steps * epochs
+        yield name, fixed + extra, fixed * more + extra * steps * epochs
         if name == "align":
             tested = _test_seconds(alone)
-            yield "test", tested, tested * TESTS * images[1] / batch
+            yield "test", tested, tested * TESTS * images[1] / calibrated
     exported = _seconds(stage("export"), alone)
     tested = _integer_test_seconds(alone) if config.export.accuracy else 0.0
-    projected = exported * config.export.images / alone.config.export.images + tested * images[1] / batch
+    projected = exported * config.export.images / alone.config.export.images + tested * images[1] / calibrated
     yield "export", exported + tested, projected
     yield from _of_few_sites(small, config, stage, sites)
 

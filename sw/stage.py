@@ -16,7 +16,7 @@ from typing import Any
 from sw.arguments import ArgumentParser, add_run_arguments, guarded
 from sw.config import RunConfig, digest, load
 from sw.files import file_digest, process_rank, read_json, write_json
-from sw.ir.errors import InputError
+from sw.ir.errors import InputError, VerificationError
 from sw.run_dir import RunDir
 
 Files = Callable[[RunDir], Sequence[Path]]
@@ -58,7 +58,7 @@ class Stage:
     def is_stale(self, run: RunDir) -> bool:
         """Whether configuration, inputs or code changed since its outputs were made, or one is missing.
 
-        An output that somebody changed by hand does not count.
+        Neither an output that somebody changed by hand counts, nor that what was checked did not hold.
         """
         made = read_stamp(run, self.name)
         if self.missing(run) or not made:
@@ -67,10 +67,11 @@ class Stage:
         return gone or any(made.get(key) != value for key, value in self._fingerprint(run).items())
 
     def run(self, run: RunDir, *, force: bool = False) -> bool:
-        """Do the work unless its result is there already; say whether anything was done.
+        """Do the work unless its result is there already, or was that a check fails; say whether it was done.
 
         Raises:
             InputError: An input file is missing; the message says how to get it.
+            VerificationError: What the work checks does not hold.
         """
         for path in self.missing(run):
             first = f"; 'normforge {self.name} CONFIG --missing' first runs what makes it"
@@ -83,9 +84,16 @@ class Stage:
             run.stamp(self.name).unlink(missing_ok=True)
         if force and self.forget is not None:
             self.forget(run)
-        self.body(run)
+        failed: VerificationError | None = None
+        try:
+            self.body(run)
+        except VerificationError as error:  # its result is that something does not hold
+            failed = error
         run.keep_config()
-        write_json(run.stamp(self.name), wanted | self._made(run))
+        failure = {} if failed is None else {"failed": str(failed)}
+        write_json(run.stamp(self.name), wanted | self._made(run) | failure)
+        if failed is not None:
+            raise failed
         return True
 
     def main(self, argv: Sequence[str] | None = None) -> int:
@@ -102,6 +110,7 @@ class Stage:
             "code": code_digest(package, "sw.ir", *self.code),
             "sections": list(self.sections),
             "config": digest(run.config, "seed", *self.sections),
+            "settings": digest(run.config, "seed", *self.sections, places=False),
             "inputs": {file_name(p, run): file_digest(p) for p in self.inputs(run)},
         }
 
@@ -127,8 +136,9 @@ def read_stamp(run: RunDir, stage: str) -> dict[str, Any]:
     """What a stage wrote about its last work; empty where it has not ended.
 
     Returns:
-        ``{"code", "sections", "config", "inputs": {name: sha256}, "outputs": {name: sha256}}``: digests of
-        its source, of the configuration's ``sections`` and the seed, and of files by ``file_name``.
+        ``{"code", "sections", "config", "settings", "inputs", "outputs"}``: digests of its source, and of the
+        seed and the configuration's ``sections``, with and without where files lie; the files' digests by
+        ``file_name``. ``"failed"`` says what did not hold.
     """
     path = run.stamp(stage)
     try:

@@ -220,7 +220,7 @@ def test_a_tiny_benchmark_runs_and_is_not_measured_twice(tmp_path, monkeypatch, 
 def test_what_an_earlier_call_measured_of_other_benchmarks_is_shown_too():
     results = made()
     earlier = summarise(results)
-    plan = dataclasses.replace(results.plan, benchmarks=("digits",))
+    plan = dataclasses.replace(results.plan, benchmarks=("digits",), epochs=2)
     digits = {("digits", s): results.runs["glyphs", 10] for s in plan.seeds_of("digits")}
     arms = {arm: results.arms[dataclasses.replace(arm, benchmark="glyphs", seed=10)] for arm in plan.arms()}
     now = Results(plan, digits, arms, 1.0)
@@ -229,6 +229,8 @@ def test_what_an_earlier_call_measured_of_other_benchmarks_is_shown_too():
     assert both.plan.benchmarks == ("digits", "glyphs")
     assert both.runs["glyphs", 11]["original"] == results.runs["glyphs", 11]["original"]
     assert set(both.arms) == {*arms, *results.arms}
+    longer = dataclasses.replace(now, plan=dataclasses.replace(plan, epochs=3))
+    assert with_kept(longer, earlier) == longer, "of other epochs"
     del earlier["arms"][3]
     assert with_kept(now, earlier) == now, "not complete"
 

@@ -1,3 +1,4 @@
+import dataclasses
 import struct
 
 import numpy as np
@@ -331,6 +332,25 @@ def test_hugging_face_data_set_is_divided(vit, hub):
     images, labels = everything(splits.test)
     assert images.shape == (4, 3, 32, 32)
     assert labels.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_columns_of_a_hugging_face_data_set_have_any_names(vit, hub, folder, workers):
+    from datasets import Dataset, Features, Image, Value
+
+    (folder / "table").mkdir()
+    pictures = sorted(map(str, (folder / "train").rglob("*.png")))
+    columns = {"img": pictures, "fine_label": [int("bee" in p) for p in pictures]}
+    features = Features({"img": Image(), "fine_label": Value("int64")})
+    for part in ("train", "validation"):
+        Dataset.from_dict(columns, features=features).to_parquet(folder / "table" / f"{part}.parquet")
+    there = dataclasses.replace(hub, dataset=f"hfds/{folder / 'table'}", workers=workers)
+    for key, column, other in (("image_column", "img", "image"), ("label_column", "fine_label", "label")):
+        rule = rf"^data.{key} must be a column of 'hfds/.*' \(img, fine_label\), not '{other}'$"
+        with pytest.raises(InputError, match=rule):
+            load_splits(there, vit)
+        there = dataclasses.replace(there, **{key: column})
+    assert len(everything(load_splits(there, vit).test)[1]) == len(pictures)
 
 
 def test_broken_image_of_a_hugging_face_data_set_is_named(vit, hub, folder):

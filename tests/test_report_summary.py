@@ -10,7 +10,7 @@ from sw.config import digest, from_dict
 from sw.files import file_digest, read_json, write_json
 from sw.ir.errors import InputError
 from sw.report import provenance
-from sw.report.provenance import ACCURACY_STAGES, commit, outdated
+from sw.report.provenance import TRAINING_STAGES, commit, outdated
 from sw.report.summary import _accuracy, _further_seeds, _measured, _report, _say_left_out
 from sw.report.tables import show
 from sw.run_dir import RunDir
@@ -117,8 +117,8 @@ def stamp(run, code="c", sections=("align",)):
         body = {
             "code": code,
             "sections": list(sections),
-            "config": digest(run.config, "seed", *sections),
-            "inputs": inputs if stage in ACCURACY_STAGES else {},
+            "settings": digest(run.config, "seed", *sections, places=False),
+            "inputs": inputs if stage in (*TRAINING_STAGES, "export") else {},
             "outputs": {str(path.relative_to(run.root)): file_digest(path) for path in files},
         }
         write_json(run.stamp(stage), body)
@@ -169,7 +169,8 @@ def test_seeds_of_other_code_or_half_made_ones_do_not_count():
 def test_seeds_count_whatever_else_the_configuration_says_since(capsys):
     run = seeded(0, 0.90)
     seeded(1, 0.92, runs_dir=str(run.seeds), name="seed1")
-    (run.seeds / "seed2").mkdir()
+    for name in ("seed0", "seed2"):  # the run's own was made when another one was
+        (run.seeds / name).mkdir()
     config = dataclasses.replace(
         run.config,
         synth=dataclasses.replace(run.config.synth, pnr_seeds=9),
@@ -194,11 +195,27 @@ def test_a_report_is_of_what_the_configuration_says():
     assert outdated(RunDir(run.root, unread)) == []
 
 
-def test_what_did_not_end_is_not_reported_but_for_a_failed_check():
+def test_what_did_not_end_is_not_reported_but_for_what_is_optional():
     run = seeded(0, 0.90)
     for name in ("align", "export", "verify", "synth"):
         run.stamp(name).unlink()
-    assert outdated(run) == ["align", "synth"]
+    assert outdated(run) == ["align", "verify", "synth"]
+
+
+def test_a_stage_of_a_version_with_other_keys_is_outdated():
+    run = seeded(0, 0.90)
+    write_json(run.stamp("synth"), read_json(run.stamp("synth")) | {"sections": ["synth.wings"]})
+    assert outdated(run) == ["synth"]
+
+
+def test_a_project_that_moved_can_be_reported():
+    run = seeded(0, 0.90)
+    stamp(run, sections=("model", "data"))
+    data = dataclasses.replace(run.config.data, root="/elsewhere/images")
+    model = dataclasses.replace(run.config.model, checkpoint="/elsewhere/weights.pth")
+    assert outdated(RunDir(run.root, dataclasses.replace(run.config, data=data, model=model))) == []
+    data = dataclasses.replace(data, batch_size=3)
+    assert outdated(RunDir(run.root, dataclasses.replace(run.config, data=data))) != []
 
 
 def test_files_of_different_generations_are_not_reported_together():
@@ -212,7 +229,7 @@ def test_files_of_different_generations_are_not_reported_together():
     write_json(run.functions, {"sites": {"norm": {}}})
     assert outdated(run) == ["hdl"]
     write_json(run.accuracy("quantized"), {"accuracy": 0.1, "images": 100, "seed": 0})
-    assert outdated(run) == [*ACCURACY_STAGES, "hdl"]
+    assert outdated(run) == [*TRAINING_STAGES, "export", "hdl"]
     message = (
         r"^stage 'report' needs stages that are up to date, not train, .*, hdl; "
         r"'normforge report CONFIG --missing' runs them again$"

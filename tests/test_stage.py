@@ -7,7 +7,7 @@ from sw.config import from_dict
 from sw.files import write_text
 from sw.ir.errors import InputError, VerificationError
 from sw.run_dir import RunDir
-from sw.stage import Stage, code_digest, guarded, report_run
+from sw.stage import Stage, code_digest, guarded, read_stamp, report_run
 
 
 def make(seed=0, generations=1):
@@ -151,6 +151,27 @@ def test_a_stage_that_fails_is_not_done():
     with pytest.raises(InputError, match=r"^no$"):
         broken.run(run, force=True)
     assert stage.run(run)
+
+
+def test_a_check_that_fails_is_a_result_and_is_made_again_when_it_is_asked_for():
+    checks = []
+
+    def fail(run):
+        checks.append(1)
+        write_text(run.root / "out", "1 of 3")
+        raise VerificationError("1 of 3 does not hold")
+
+    run = make()
+    write_text(run.root / "in", "a")
+    stage = dataclasses.replace(copying_stage(), body=fail)
+    for _ in range(2):
+        with pytest.raises(VerificationError, match=r"^1 of 3 does not hold$"):
+            stage.run(run)
+    assert len(checks) == 2
+    assert read_stamp(run, "copy")["failed"] == "1 of 3 does not hold"
+    assert not stage.is_stale(run), "a report of it can be made"
+    write_text(run.root / "in", "b")
+    assert stage.is_stale(run)
 
 
 @pytest.mark.parametrize(

@@ -73,14 +73,19 @@ def measure(plan: Plan) -> Results:
 def with_kept(results: Results, earlier: Mapping[str, Any]) -> Results:
     """Results, and from an earlier call's ``accuracy.json`` the benchmarks that this one did not measure.
 
-    They are taken as they are, whatever code they were measured with, if they are complete.
+    They are taken as they are, whatever code they were measured with, if they are complete and of as many
+    epochs.
     """
     runs = {(body["benchmark"], body["seed"]): body for body in earlier.get("runs", ())}
     arms = {Arm.of(body): body for body in earlier.get("arms", ())}
     names = []
     for name in BENCHMARKS:
         alone = dataclasses.replace(results.plan, benchmarks=(name,))
-        complete = runs.keys() >= set(alone.runs()) and arms.keys() >= set(alone.arms())
+        complete = (
+            not alone.overrides
+            and all("integer" in runs.get(task, ()) for task in alone.runs())
+            and all(len(arms.get(a, {}).get("epochs", ())) == alone.epochs_of(name) for a in alone.arms())
+        )
         if complete or name in results.plan.benchmarks:
             names.append(name)
     plan = dataclasses.replace(results.plan, benchmarks=tuple(names))
@@ -234,11 +239,15 @@ def measure_tasks(
     files = {task: plan.cache / f"{do.__name__}-{keys[task]}.json" for task in tasks}
     missing = [task for task in tasks if keys[task] not in earlier and not files[task].exists()]
     plan.cache.mkdir(parents=True, exist_ok=True)
+    by = made_by()
     with (
         progress(label, len(missing)) as step,
         ProcessPoolExecutor(plan.jobs, multiprocessing.get_context("spawn")) as pool,
     ):
-        futures = {pool.submit(_kept, do, plan, task, files[task], keys[task]): task for task in missing}
+        futures = {
+            pool.submit(_keep, do, plan, task, files[task], by | {"key": keys[task]}): task
+            for task in missing
+        }
         try:
             for future in as_completed(futures):
                 future.result()
@@ -249,10 +258,17 @@ def measure_tasks(
     return {task: earlier.get(keys[task]) or read_json(path) for task, path in files.items()}
 
 
-def _kept(do: Callable[[Plan, Task], dict[str, Any]], plan: Plan, task: Task, path: Path, key: str) -> None:
-    """Do a task and keep its figures, whatever becomes of others, with what they were made by."""
+def made_by() -> dict[str, Any]:
+    """Commit and versions that figures come from."""
     versions = {name: metadata.version(name) for name in PACKAGES} | {"python": platform.python_version()}
-    write_json(path, do(plan, task) | {"key": key, "commit": commit(), "versions": versions})
+    return {"commit": commit(), "versions": versions}
+
+
+def _keep(
+    do: Callable[[Plan, Task], dict[str, Any]], plan: Plan, task: Task, path: Path, more: dict[str, Any]
+) -> None:
+    """Do a task and keep its figures, whatever becomes of others."""
+    write_json(path, do(plan, task) | more)
 
 
 def base_key(plan: Plan, task: tuple[str, int], *, but: Sequence[str] = ()) -> str:

@@ -63,11 +63,11 @@ def setting(results: Results, name: str) -> str:
     return (
         f"`{changed}`, {len(results.plan.seeds_of(name))} seeds, "
         f"{results.plan.epochs_of(name)} epochs, learning rates {rates}. Original: {percent(original)} %. "
-        f"Measured at {made_by(results, name)}."
+        f"Measured at {origin(results, name)}."
     )
 
 
-def made_by(results: Results, name: str) -> str:
+def origin(results: Results, name: str) -> str:
     """The commits and versions that a benchmark's figures come from."""
     bodies = [body for (of, _), body in results.runs.items() if of == name]
     bodies += [body for arm, body in results.arms.items() if arm.benchmark == name]

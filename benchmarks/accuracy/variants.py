@@ -51,9 +51,10 @@ CHOOSING = "data.split_seed=0"
 QUANTIZED: dict[str, dict[str, dict[str, Any]]] = {
     "D+, then calibrated": {},
     "D+, calibrated, an epoch": {"quantize": {"epochs": 1}},
-    "quantization-aware from the refit on": {"align": {"epochs": 0}, "quantize": {"epochs": 4, "lr": 1e-3}},
+    "quantization-aware from the refit on": {"align": {"epochs": 0}},
 }
-"""Ways to int8: what differs from the run's own sections; the last trains as long and as fast as D+."""
+"""Ways to int8: what differs from the run's own sections; the last one is quantization-aware as long and as
+fast as D+ trains."""
 JUDGES, THIRD = 10_000, 2
 """How many images judge; the test split is the second part of its seed, they are the third."""
 Task = tuple[str, str]
@@ -88,7 +89,10 @@ def measure_quantized(plan: Plan, way: str) -> dict[str, Any]:
     root = first.root.with_name(f"{first.root.name}-int8-{list(QUANTIZED).index(way)}")
     if not root.exists():
         shutil.copytree(first.root, root)
-    sections = {s: dataclasses.replace(getattr(first.config, s), **v) for s, v in QUANTIZED[way].items()}
+    changes = dict(QUANTIZED[way])
+    if "align" in changes:
+        changes["quantize"] = {"epochs": first.config.align.epochs, "lr": first.config.align.lr}
+    sections = {s: dataclasses.replace(getattr(first.config, s), **v) for s, v in changes.items()}
     run = RunDir(root, dataclasses.replace(first.config, name=root.name, **sections))
     for name in STAGES[: STAGES.index("quantize") + 1]:
         stage(name).run(run)

@@ -16,6 +16,7 @@ from sw.config.regimes import REGIMES
 from sw.config.sections import AlignConfig, RunConfig
 from sw.ir.errors import InputError
 
+PLACES = (("model", "checkpoint"), ("data", "root"))
 NEUTRAL = (
     ("data", "workers"),
     ("evolve", "jobs"),
@@ -73,13 +74,17 @@ def from_dict(body: dict[str, Any]) -> RunConfig:
     return typing.cast(RunConfig, _build(RunConfig, body, ""))
 
 
-def digest(config: RunConfig, *parts: str) -> str:
+def digest(config: RunConfig, *parts: str, places: bool = True) -> str:
     """sha256 of the whole configuration, or of parts of it: sections, or keys such as ``unit.lanes``.
 
-    What changes nothing but time is left out (``NEUTRAL``).
+    What changes nothing but time is left out (``NEUTRAL``), and so is where files lie (``PLACES``) without
+    ``places``: a project may move.
+
+    Raises:
+        KeyError: There is no such part.
     """
     body = config.to_dict()
-    for section, key in NEUTRAL:
+    for section, key in NEUTRAL if places else (*NEUTRAL, *PLACES):
         del body[section][key]
     picked = {part: _part(body, part) for part in parts} if parts else body
     return hashlib.sha256(json.dumps(picked, sort_keys=True).encode()).hexdigest()
@@ -107,7 +112,7 @@ def _override(body: dict[str, Any], text: str) -> None:
 
 
 def _resolve_paths(body: dict[str, Any], folder: Path) -> None:
-    for section, key in (("model", "checkpoint"), ("data", "root")):
+    for section, key in PLACES:
         table = body.get(section)
         if isinstance(table, dict) and isinstance(table.get(key), str) and table[key]:
             if "\0" in table[key]:

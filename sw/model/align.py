@@ -22,7 +22,7 @@ from sw.model.runtime import prepare
 from sw.model.scalar_norm import ScalarNorm
 from sw.model.sites import is_site
 from sw.model.swap import read_chosen, read_plans, swap
-from sw.model.training import fit, keeping
+from sw.model.training import checkpoint, fit, keeping
 from sw.model.weights import load_weights, save_weights
 from sw.run_dir import RunDir
 from sw.stage import Stage
@@ -155,6 +155,7 @@ STAGE = Stage(
     ],
     body=_align,
     parallel=True,
+    forget=lambda run: checkpoint(run, "align").unlink(missing_ok=True),
 )
 
 if __name__ == "__main__":

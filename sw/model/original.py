@@ -20,7 +20,7 @@ from sw.model.messages import first_line
 from sw.model.recipe import Recipe
 from sw.model.runtime import prepare, seed_all
 from sw.model.sites import find_sites
-from sw.model.training import fit, keeping
+from sw.model.training import checkpoint, fit, keeping
 from sw.model.weights import load_weights, missing_checkpoint, save_weights
 from sw.run_dir import RunDir
 from sw.stage import Stage
@@ -174,6 +174,7 @@ STAGE = Stage(
     outputs=lambda run: [run.original, run.accuracy("original"), run.predictions("original")],
     body=_train,
     parallel=True,
+    forget=lambda run: checkpoint(run, "train").unlink(missing_ok=True),
 )
 
 if __name__ == "__main__":

@@ -136,14 +136,17 @@ def open_split(config: DataConfig, split: str) -> Any:
     if config.dataset != "imagefolder":
         _check_kind(config)
         try:
-            data = create_dataset(config.dataset, root=config.root or None, split=split)
+            data = create_dataset(config.dataset, root=config.root or None, split=split, **_columns(config))
         except (AssertionError, ImportError, OSError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"data set '{config.dataset}' ({split}) cannot be opened: {first_line(error)}"
             ) from error
         if hasattr(data, "loader"):  # torchvision's data sets of files
             data.loader = read_picture
-        return ReaderImages(data.reader, config.dataset) if hasattr(data, "reader") else data
+        if not hasattr(data, "reader"):
+            return data
+        _check_columns(data.reader, config)
+        return ReaderImages(data.reader, config.dataset)
     folder = Path(config.root) / split
     if not config.root or not folder.is_dir():
         raise InputError(f"image folder '{folder}' does not exist (data.root and its split)")
@@ -153,6 +156,25 @@ def open_split(config: DataConfig, split: str) -> Any:
         raise InputError(
             f"image folder '{folder}' must hold <class>/<image> files: {first_line(error)}"
         ) from error
+
+
+def _columns(config: DataConfig) -> dict[str, str]:
+    """What timm must be told of a Hugging Face data set."""
+    if not config.dataset.lower().startswith("hfds/"):
+        return {}
+    return {"input_key": config.image_column, "target_key": config.label_column}
+
+
+def _check_columns(reader: Any, config: DataConfig) -> None:
+    """Refuse columns that are not there; timm makes an empty one."""
+    row = reader.dataset[0] if len(reader) else {}
+    there = [name for name, value in row.items() if value is not None]
+    for key in ("image_column", "label_column"):
+        if getattr(config, key) not in there:
+            raise InputError(
+                f"data.{key} must be a column of '{config.dataset}' ({', '.join(there)}), "
+                f"not '{getattr(config, key)}'"
+            )
 
 
 def read_picture(file: str | BinaryIO, name: str = "") -> Image.Image:

@@ -29,7 +29,7 @@ from sw.model.runtime import device
 from sw.model.scalar_norm import ScalarNorm
 from sw.model.sites import along_channels, replace_module
 from sw.model.swap import read_plans
-from sw.model.training import fit, keeping
+from sw.model.training import checkpoint, fit, keeping
 from sw.model.weights import load_weights, save_weights
 from sw.programs import read_program
 from sw.run_dir import RunDir
@@ -228,6 +228,7 @@ STAGE = Stage(
     outputs=lambda run: [run.quantized, run.replay, run.accuracy("quantized"), run.predictions("quantized")],
     body=_quantize,
     parallel=True,
+    forget=lambda run: checkpoint(run, "quantize").unlink(missing_ok=True),
 )
 
 if __name__ == "__main__":

@@ -59,11 +59,15 @@ class Keeping:
             self.checkpoint.unlink(missing_ok=True)
 
 
+def checkpoint(run: RunDir, stage: str) -> Path:
+    """Where the training of a stage of a run keeps its state."""
+    return run.original.with_name(f"{stage}.ckpt")
+
+
 def keeping(run: RunDir, stage: str, key: str) -> Keeping:
     """What the training of a stage of a run leaves; no other code and no other precision goes on with it."""
-    checkpoint = run.original.with_name(f"{stage}.ckpt")
     key = f"{key}:{code_digest('sw.model', 'sw.ir')}:{_precision(run.config.compute.precision)}"
-    return Keeping(checkpoint=checkpoint, key=key, scalars=run.tensorboard(stage))
+    return Keeping(checkpoint=checkpoint(run, stage), key=key, scalars=run.tensorboard(stage))
 
 
 def fit(

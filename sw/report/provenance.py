@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sw.config import digest
+from sw.config import RunConfig, digest
 from sw.files import file_digest
 from sw.run_dir import RunDir
 from sw.stage import file_name, read_stamp
 from sw.stages import LAST_ACCURACY_STAGE, STAGES
 
-ACCURACY_STAGES = tuple(STAGES)[: list(STAGES).index(LAST_ACCURACY_STAGE) + 1]
+TRAINING_STAGES = tuple(STAGES)[: list(STAGES).index(LAST_ACCURACY_STAGE)]
+"""What every accuracy depends on, but for that in integers alone."""
 
 
 def commit() -> str | None:
@@ -38,8 +39,8 @@ def is_current(run: RunDir, stage: str, path: Path) -> bool:
     return made is not None and made == _digest(path) and _inputs_are_as_stamped(run, stamp)
 
 
-OPTIONAL = ("export", "verify")
-"""Stages that need not have ended: what is not exported is not reported, a failed check is."""
+OPTIONAL = ("export",)
+"""Stages that need not have ended: what is not exported is not reported."""
 
 
 def outdated(run: RunDir) -> list[str]:
@@ -55,9 +56,15 @@ def outdated(run: RunDir) -> list[str]:
 def _is_of(run: RunDir, stage: str, stamp: Mapping[str, Any]) -> bool:
     if not stamp:
         return stage in OPTIONAL
-    sections = stamp.get("sections", [])
-    configured = stamp.get("config") == digest(run.config, "seed", *sections)
-    return configured and _inputs_are_as_stamped(run, stamp, outside=False)
+    return _is_configured(run.config, stamp) and _inputs_are_as_stamped(run, stamp, outside=False)
+
+
+def _is_configured(config: RunConfig, stamp: Mapping[str, Any]) -> bool:
+    """Whether a stage worked with what a configuration says; where files lay does not matter."""
+    try:
+        return bool(stamp.get("settings") == digest(config, "seed", *stamp.get("sections", ()), places=False))
+    except KeyError:  # of another version, whose keys had other names
+        return False
 
 
 def is_like(seed: RunDir, run: RunDir) -> bool:
@@ -67,14 +74,13 @@ def is_like(seed: RunDir, run: RunDir) -> bool:
     configuration (as far as it counts for the stage), the code and the outside files (images, weights) of the
     run.
     """
-    for name in ACCURACY_STAGES:
+    for name in TRAINING_STAGES:
         theirs, ours = read_stamp(seed, name), read_stamp(run, name)
         alike = all(theirs.get(key) == ours.get(key) for key in ("code", "sections"))
         if not theirs or not alike or _outside(theirs) != _outside(ours):
             return False
         expected = dataclasses.replace(run.config, seed=seed.config.seed)
-        configured = theirs.get("config") == digest(expected, "seed", *theirs.get("sections", []))
-        if not configured or not _inputs_are_as_stamped(seed, theirs):
+        if not _is_configured(expected, theirs) or not _inputs_are_as_stamped(seed, theirs):
             return False
     return True
 

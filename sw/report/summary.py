@@ -191,8 +191,8 @@ def _further_seeds(run: RunDir) -> list[RunDir]:
 
 
 def _say_left_out(run: RunDir) -> None:
-    counted = {seed.root for seed in _further_seeds(run)}
-    left_out = [path.name for path in sorted(run.seeds.glob("*")) if path not in counted and path.is_dir()]
+    counted = {f"seed{run.config.seed}", *(seed.root.name for seed in _further_seeds(run))}
+    left_out = [path.name for path in sorted(run.seeds.glob("*")) if path.name not in counted]
     if left_out:
         print(
             f"left out, since not finished or made otherwise than this run: {', '.join(left_out)}; "

@@ -29,6 +29,6 @@ def cheapest(options: Iterable[Option], limit: float) -> Program | None:
         if option.estimate >= limit:
             break
         program = option.program(limit)
-        if program is not None and (best is None or lut6(program) < lut6(best)):
-            best, limit = program, min(limit, lut6(program))
+        if program is not None and lut6(program) < limit:
+            best, limit = program, lut6(program)
     return best

@@ -33,7 +33,7 @@ def plan(target: Target) -> Program:
     for line in _lines(target):
         made = two_tables(domains(target, line), limit)
         if made is not None:
-            best, limit = made, min(limit, lut6(made))
+            best, limit = made, lut6(made)
     if best is None:
         raise NotApplicableError(f"map of '{target.expr}' must be a line far from 0, but for little")
     return best
