@@ -19,6 +19,7 @@ from hw.pipeline import Unit
 from hw.streams import PORTS, check_lanes
 from hw.verilog_text import with_lint_exceptions
 from sw.arrays import codes_digest
+from sw.descriptions import is_name
 from sw.files import atomic, keep_only, make_folder, read_json, write_json, write_text
 from sw.ir import interpret
 from sw.ir.errors import InputError
@@ -150,7 +151,7 @@ def check_name(name: str) -> None:
     """
     if len(name) > MAX_NAME:
         raise InputError(f"name of a unit must have at most {MAX_NAME} letters, not {len(name)}")
-    if not (name and name.isascii() and f"_{name}".isidentifier()):
+    if not is_name(name):
         raise InputError(f"name of a unit must be letters, digits and underscores, not {name!r}")
 
 

@@ -23,6 +23,7 @@ from sim_tb.contract import Replay
 from sim_tb.request import Settings, UnitRequest
 from sim_tb.results import Report, UnitReport
 from sim_tb.unit import UnitFiles
+from sw.descriptions import is_name
 from sw.files import file_digest, read_json, write_json
 from sw.ir.errors import InputError
 
@@ -154,7 +155,7 @@ def _is_sound(key: str, value: Any) -> bool:
     """Whether a value of the right type can be used at all."""
     match key:
         case "name":
-            return f"_{value}".isidentifier()  # it names a folder
+            return is_name(value)  # it names a folder
         case "reachable":
             return value is None or {type(value.get(k)) for k in ("file", "sha256")} == {str}
         case "proofs":

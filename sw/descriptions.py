@@ -12,6 +12,11 @@ MOST = 65536
 """Of any length that a description states."""
 
 
+def is_name(text: Any) -> bool:
+    """Whether a text can be part of a Verilog identifier and of a file's name."""
+    return isinstance(text, str) and text != "" and text.isascii() and f"_{text}".isidentifier()
+
+
 def check_keys(entry: Any, keys: Sequence[str], thing: str, path: Path) -> None:
     """Let through only an object of ``path`` that has all keys.
 
@@ -24,7 +29,7 @@ def check_keys(entry: Any, keys: Sequence[str], thing: str, path: Path) -> None:
         raise InputError(f"description of a {thing} in '{path}' must have the key '{missing[0]}'")
     name = entry["name"] if "name" in keys else "none"
     # It names a folder.
-    if not (isinstance(name, str) and name and name.isascii() and f"_{name}".isidentifier()):
+    if not is_name(name):
         raise InputError(
             f"name of a {thing} in '{path}' must be letters, digits and underscores, not {name!r}"
         )

@@ -189,7 +189,8 @@ def _of_few_sites(
 ) -> Iterator[tuple[str, float, float]]:
     kept = {"keep_layernorm": (*config.model.keep_layernorm, *sites[FEW:])}
     few = min(FEW, len(sites))
-    begun, run = (small.with_("few", model=kept, evolve={"generations": n}) for n in (0, STEPS))
+    untrained = {name: {"epochs": 0} for name in ("train", "align", "quantize")}
+    begun, run = (small.with_("few", model=kept, evolve={"generations": n}, **untrained) for n in (0, STEPS))
     for name in ("train", "capture"):
         _seconds(stage(name), run)
     fixed = _seconds(stage("evolve"), begun)
