@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import json
 import os
 import shutil
@@ -289,6 +290,31 @@ def test_fine_tuning_moves_the_weights_and_keeps_the_maps(digits, tmp_path):
     unit = model.get_submodule("norm").unit
     program = Program.from_json(run.program("norm").read_text())
     assert np.array_equal(unit.table.numpy(), interpret.table(program))
+
+
+def test_quantization_aware_training_that_was_killed_goes_on_as_if_it_was_not(tmp_path, monkeypatch):
+    run = open_run(
+        tmp_path, quantize={"epochs": 1, "calibration_images": 64}, compute={"checkpoint_minutes": 0.0}
+    )
+    run_all(run)
+    undisturbed, steps = run.quantized.read_bytes(), itertools.count()
+    learn = quantize.Distillation.__call__
+
+    def killed(*args):
+        if next(steps) == 6:
+            raise KeyboardInterrupt
+        return learn(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(quantize.Distillation, "__call__", killed)
+        with pytest.raises(KeyboardInterrupt):
+            quantize.STAGE.run(run, force=True)
+    run.quantized.unlink()
+    done = []
+    monkeypatch.setattr(quantize.Distillation, "__call__", lambda *a: done.append(1) or learn(*a))
+    quantize.STAGE.run(run)
+    assert len(done) == -(-1091 // 64) - 6, "from the step at which it was killed"
+    assert run.quantized.read_bytes() == undisturbed
 
 
 def test_program_of_another_format_wrong(digits, tmp_path):

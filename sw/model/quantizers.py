@@ -21,6 +21,7 @@ from sw.ir.formats import FixedFormat, IntArray
 with warnings.catch_warnings():  # about optional kernels and a missing CUDA, as it is imported
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
+    import brevitas.config
     from brevitas.core.function_wrapper import Identity, RoundSte, TensorClamp
     from brevitas.core.quant import IntQuant
     from brevitas.graph.calibrate import calibration_mode
@@ -28,6 +29,10 @@ with warnings.catch_warnings():  # about optional kernels and a missing CUDA, as
     from brevitas.quant.fixed_point import Int8ActPerTensorFixedPoint, Int8WeightPerChannelFixedPoint
 
     logging.disable(logging.NOTSET)
+
+# Else a quantizer makes new parameters when weights are loaded, and an optimizer that goes on from a
+# checkpoint would train the old ones.
+brevitas.config.REINIT_ON_STATE_DICT_LOAD = False
 
 
 def quantizable_layers(
