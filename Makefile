@@ -44,8 +44,8 @@ test: $(READY)  ## all tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 test-slow: $(READY)  ## hostile input in large numbers, and a run that is killed twenty times (20 minutes at most)
-	FUZZ_EXAMPLES=$(EXAMPLES) timeout 10m $(BIN)/python -m pytest -q tests/test_fuzz.py
-	timeout 10m $(BIN)/python -m pytest -q -m robust tests/test_kill.py
+	FUZZ_EXAMPLES=$(EXAMPLES) timeout 6m $(BIN)/python -m pytest -q tests/test_fuzz.py
+	timeout 14m $(BIN)/python -m pytest -q -m robust tests/test_kill.py
 
 coverage: $(READY)  ## branches of sw/ir, gp and hw that the tests take: 90 % or more
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[quality]'
