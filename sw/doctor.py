@@ -19,6 +19,7 @@ PACKAGE = "normforge"
 EXTRAS = {
     "": "compile, evolve --pairs, hdl",
     "model": "train, capture, align, quantize: your own model",
+    "hf": "images of Hugging Face's library",
     "sim": "verify: simulation of every code",
     "synth": "synth: resources and clock",
     "formal": "make formal: proofs",
