@@ -87,7 +87,7 @@ def _ice40(part: re.Match[str], fmax_mhz: float) -> dict[str, Any]:
 
 
 VENDORS: dict[str, Vendor] = {
-    "vivado": Vendor(part="xc7a100tcsg324-1", pattern=r"xc[\w-]+", options=_part_alone),
+    "vivado": Vendor(part="xc7a100tcsg324-1", pattern=r"x[acq][\w-]+", options=_part_alone),
     "quartus": Vendor(
         part="5CSEMA5F31C6",
         pattern=rf"({'|'.join(_QUARTUS_FAMILIES)})\w+",

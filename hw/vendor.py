@@ -17,7 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--vendor", metavar="TOOL", help=f"also write a project for one of {', '.join(VENDORS)}"
     )
-    parser.add_argument("--part", default="", metavar="PART", help="FPGA of that project")
+    parser.add_argument(
+        "--part",
+        default="",
+        metavar="PART",
+        help="FPGA of that project; if none is named, one of the tool's that the last line names",
+    )
 
 
 def check_arguments(args: argparse.Namespace, fmax_mhz: float) -> None:

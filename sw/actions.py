@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     if args.seeds < 1:
         raise InputError(f"--seeds must be at least 1, not {args.seeds}")
     with run.locked():
-        _further_seeds(run, args.seeds, force=args.force)
+        _further_seeds(run, args.seeds, args.until, force=args.force)
         _run_until(args.until, run, force=args.force)
     return 0
 
@@ -118,6 +118,10 @@ def doctor(args: argparse.Namespace) -> int:
 def _dry_run(args: argparse.Namespace) -> int:
     from sw.dry_run import IMAGENET, dry_run
 
+    if args.seeds != 1 or args.until != list(STAGES)[-1] or args.force:
+        raise InputError(
+            "--seeds, --until and --force must be left out beside --dry-run: it is of a whole run"
+        )
     images = IMAGENET if args.images is None else tuple(args.images)
     if min(images) < 1:
         raise InputError(f"--images must be at least 1 each, not {' '.join(map(str, images))}")
@@ -130,10 +134,11 @@ def _run_until(last: str, run: RunDir, *, force: bool) -> None:
         report_run(stage(name), run, force=force)
 
 
-def _further_seeds(run: RunDir, count: int, *, force: bool) -> None:
+def _further_seeds(run: RunDir, count: int, until: str, *, force: bool) -> None:
     """Repeat what accuracy depends on with seeds seed + 1, ... in folders of their own below the run."""
+    last = min(until, LAST_ACCURACY_STAGE, key=list(STAGES).index)
     for extra in range(1, count):
         seed = run.config.seed + extra
         config = dataclasses.replace(run.config, seed=seed, runs_dir=str(run.seeds), name=f"seed{seed}")
         print(f"seed {seed}", flush=True)
-        _run_until(LAST_ACCURACY_STAGE, RunDir.create(config), force=force)
+        _run_until(last, RunDir.create(config), force=force)

@@ -13,6 +13,9 @@ from typing import NoReturn
 
 from sw.ir.errors import InputError, VerificationError
 
+OURS = ("sw", "gp", "hw", "sim_tb")
+"""A module of these that is missing is an error of ours."""
+
 
 class ArgumentParser(argparse.ArgumentParser):
     """argparse's, but what is wrong with arguments is one line, as everything else that is wrong."""
@@ -48,8 +51,8 @@ def guarded(action: Callable[[], int], *, debug: bool) -> int:
     """Run an action and return its exit status.
 
     What the user caused becomes one line on stderr and status 2, a verification that fails one line and
-    status 1, Ctrl-C status 130, a closed output pipe status 141. A file that the system refuses is the
-    user's to put right, too.
+    status 1, Ctrl-C status 130, a closed output pipe status 141. A file that the system refuses and a package
+    that is not installed are the user's to put right, too.
     """
     try:
         status = action()
@@ -65,6 +68,15 @@ def guarded(action: Callable[[], int], *, debug: bool) -> int:
             raise
         print(f"normforge: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if debug or package in OURS:
+            raise
+        print(
+            f"normforge: package '{package}' must be installed, not missing; 'normforge doctor' says how",
+            file=sys.stderr,
+        )
+        return 2
     except BrokenPipeError:
         # The reader of our output left (`| head`); nothing more can be said, and that is no error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

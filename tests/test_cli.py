@@ -8,13 +8,14 @@ import pytest
 
 import hw.command
 import hw.norm_command
+import sw.actions
 from sim_tb.unit import UnitFiles
 from sw import cli
 from sw.ir import interpret
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
 from sw.ir.refmap import reference_map
-from sw.stages import STAGES, stage
+from sw.stages import LAST_ACCURACY_STAGE, STAGES, stage
 
 FORMULA = "0.5*clip(2.5*x) - 0.1*tanh(x)"
 
@@ -322,6 +323,31 @@ def test_arguments_that_are_none_are_one_line(capsys, arguments, message):
 def test_options_that_would_do_nothing_are_refused(capsys, arguments, message):
     assert cli.main(["verify", *arguments]) == 2
     assert capsys.readouterr().err == f"normforge: {message}\n"
+
+
+def test_a_package_that_is_missing_is_one_line(tmp_path, capsys, monkeypatch):
+    for name in [n for n in sys.modules if n.partition(".")[0] == "torch" or n.startswith("sw.model")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)  # as where it is not installed
+    (tmp_path / "mine.toml").write_text('name = "mine"\nmodel.name = "vit_tiny_patch16_224"')
+    assert cli.main(["train", "mine.toml"]) == 2
+    message = "package 'torch' must be installed, not missing; 'normforge doctor' says how"
+    assert capsys.readouterr().err == f"normforge: {message}\n"
+
+
+@pytest.mark.parametrize(
+    ("until", "done"),
+    [("capture", ["train", "capture"]), ("hdl", list(STAGES)[: list(STAGES).index(LAST_ACCURACY_STAGE) + 1])],
+)
+def test_further_seeds_go_no_further_than_the_run(tmp_path, monkeypatch, until, done):
+    (tmp_path / "mine.toml").write_text('name = "mine"\nmodel.name = "vit_tiny_patch16_224"')
+    ran = []
+    monkeypatch.setattr(
+        sw.actions, "report_run", lambda stage, run, *, force: ran.append((stage.name, run.config.seed))
+    )
+    assert cli.main(["run", "mine.toml", "--until", until, "--seeds", "2"]) == 0
+    assert [name for name, seed in ran if seed == 1] == done
+    assert [name for name, seed in ran if seed == 0][-1] == until
 
 
 def test_a_reader_that_leaves_is_no_error():

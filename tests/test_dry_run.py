@@ -58,14 +58,18 @@ def test_every_stage_is_tried_without_images_and_weights(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
 
 
+WHOLE = "--seeds, --until and --force must be left out beside --dry-run: it is of a whole run"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--dry-run", "--images", "0", "5"], "--images must be at least 1 each, not 0 5"),
         (["--images", "10", "5"], "--images is for --dry-run only"),
+        *((["--dry-run", *words], WHOLE) for words in (["--seeds", "3"], ["--until", "hdl"], ["--force"])),
     ],
 )
-def test_wrong_numbers_of_images(tmp_path, capsys, words, message):
+def test_options_that_do_not_fit_are_refused(tmp_path, capsys, words, message):
     (tmp_path / "mine.toml").write_text(SMALL)
     assert main(["run", "mine.toml", *words]) == 2
     assert capsys.readouterr().err == f"normforge: {message}\n"

@@ -63,6 +63,7 @@ def test_a_project_names_its_verilog_top_part_and_clock(
     ("tool", "part", "options"),
     [
         ("vivado", "xczu9eg-ffvb1156-2-e", {"part": "xczu9eg-ffvb1156-2-e"}),
+        ("vivado", "xa7z020clg400-1I", {"part": "xa7z020clg400-1I"}),
         ("quartus", "10M50DAF484C7G", {"device": "10M50DAF484C7G", "family": "MAX 10"}),
         ("quartus", "EP4CE22F17C6", {"device": "EP4CE22F17C6", "family": "Cyclone IV E"}),
         ("trellis", "LFE5UM5G-85F-8BG756C", ["--um5g-85k", "--package", "CABGA756", "--speed", "8"]),

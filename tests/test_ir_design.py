@@ -36,6 +36,17 @@ def test_each_objective_is_best_at_its_own_aim() -> None:
     assert best["bram"].lut6 < best["lut"].lut6
 
 
+@pytest.mark.parametrize("objective", ["lut", "bram"])
+def test_a_clock_that_was_asked_for_comes_before_what_it_costs(objective: str) -> None:
+    target = Target.of(parse("sigmoid(x)"), S("s10.6"), S("u8.8"))
+    for fmax_mhz in (270.0, 1000.0):
+        periods = [d.schedule.period_ns for d in designs([target], Pipelining(fmax_mhz), objective=objective)]
+        reached = [period <= 1000 / fmax_mhz for period in periods]
+        assert reached == sorted(reached, reverse=True)
+        assert any(reached) or periods[0] <= 1.05 * min(periods)
+    assert not reached[0]
+
+
 def test_what_a_latency_has_no_room_for_is_left_out() -> None:
     target = Target.of(parse("tanh(x)"), S("s10.7"), S("s8.6"))
     found = designs([target], Pipelining(latency=1), objective="bram")

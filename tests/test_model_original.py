@@ -26,6 +26,15 @@ def test_unknown_model_wrong():
         create(ModelConfig(name="vit_tiny_patch16_225"))
 
 
+def test_random_weights_are_said(tmp_path, capsys):
+    body = {"name": "a", "model": {"name": "vit_tiny_patch16_224", "kwargs": TINY}}
+    for epochs, said in ((0, True), (1, False)):
+        config = from_dict(body | {"train": {"epochs": epochs}, "runs_dir": str(tmp_path / str(epochs))})
+        STAGE.run(RunDir.create(config))
+        text = "weights are random: model.checkpoint, model.pretrained and train.epochs are not set\n"
+        assert (text in capsys.readouterr().out) == said
+
+
 def test_argument_that_the_model_does_not_take_wrong():
     rule = r"^model 'vit_tiny_patch16_224' does not take model.kwargs.wings$"
     with pytest.raises(InputError, match=rule):

@@ -1,6 +1,8 @@
 import argparse
+import fractions
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -28,8 +30,16 @@ def test_safetensors_round_trip_and_equal_bytes(tmp_path):
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
+ARGUMENTS = argparse.Namespace(epochs=1, opt="adamw", mean=[0.5, 0.5, 0.5])
+
+
 @pytest.mark.parametrize(
-    "wrap", [lambda s: s, lambda s: {"model": s, "epoch": 3}, lambda s: {"state_dict": s}]
+    "wrap",
+    [
+        lambda s: s,
+        lambda s: {"model": s, "epoch": 3},
+        lambda s: {"arch": "vit", "args": ARGUMENTS, "state_dict": s},  # as timm's train.py
+    ],
 )
 def test_pth_plain_or_wrapped(tmp_path, wrap):
     model, other = net(), nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
@@ -41,6 +51,20 @@ def test_pth_plain_or_wrapped(tmp_path, wrap):
 def test_missing_file_wrong(tmp_path):
     with pytest.raises(InputError, match=r"^checkpoint '.*none.pth' does not exist$"):
         read_weights(tmp_path / "none.pth")
+
+
+def test_another_number_of_classes_is_said_how_to_set(tmp_path):
+    kwargs = {"img_size": 32, "depth": 1, "embed_dim": 16, "num_heads": 2}
+    name = "vit_tiny_patch16_224"
+    save_weights(tmp_path / "a.safetensors", timm.create_model(name, **kwargs, num_classes=3))
+    hint = r"\(2 keys do not fit\); model\.kwargs\.num_classes = 3 builds it with as many classes$"
+    with pytest.raises(InputError, match=hint):
+        load_weights(timm.create_model(name, **kwargs), tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match=r"keys do not fit\)$"):
+        load_weights(
+            timm.create_model(name, **kwargs | {"embed_dim": 32, "num_classes": 3}),
+            tmp_path / "a.safetensors",
+        )
 
 
 NO_CHECKPOINT = [b"hello, this is not a checkpoint", b"epoch: 5\nfoo", b"", b"PK\x03\x04", bytes(range(256))]
@@ -66,7 +90,7 @@ def test_checkpoint_cut_off_wrong(tmp_path):
 PICKLED = [
     ({"weight": print}, "'print'"),
     (net(), r"'torch\.nn\.modules\.container\.Sequential'"),
-    ({"model": net().state_dict(), "args": argparse.Namespace(epochs=1)}, r"'argparse\.Namespace'"),
+    ({"model": net().state_dict(), "rate": fractions.Fraction(1, 3)}, r"'fractions\.Fraction'"),
 ]
 
 

@@ -54,7 +54,7 @@ OBJECTIVES: dict[str, Merit] = {
 }
 """What is smallest in the best design, given the period that is asked for: LUTs; the period, at as many
 registers as that takes; cycles among designs that reach the period; LUTs where large tables may be in block
-memory."""
+memory. Designs that miss a clock that was asked for come after those that do not, the fastest first."""
 
 
 def designs(
@@ -71,6 +71,7 @@ def designs(
     if objective not in OBJECTIVES:
         raise InputError(f"objective must be one of {', '.join(OBJECTIVES)}, not '{objective}'")
     check_clock(wanted.clock_mhz)
+    asked_ns = math.inf if wanted.fmax_mhz is None else 1000.0 / wanted.fmax_mhz
     if objective == "fmax":
         wanted = replace(wanted, fmax_mhz=MAX_MHZ)
     wanted = replace(wanted, block_memory=objective == "bram")
@@ -89,7 +90,14 @@ def designs(
     if not made:
         raise refusals[0]
     allowed = targets[0].max_ulp
-    return sorted(made, key=lambda d: (d.realization.max_ulp > allowed, *merit(d, period_ns)))
+    return sorted(
+        made,
+        key=lambda d: (
+            d.realization.max_ulp > allowed,
+            *_missed(d.schedule.period_ns, asked_ns),
+            *merit(d, period_ns),
+        ),
+    )
 
 
 def _forced(kind: str, target: Target) -> list[Realization]:
@@ -104,6 +112,11 @@ def _forced(kind: str, target: Target) -> list[Realization]:
 def _designed(realization: Realization, wanted: Pipelining) -> Design:
     program, schedule = pipelined(realization.program, wanted)
     return Design(realization, program, schedule, lut6(program, blocks=schedule.blocks))
+
+
+def _missed(period_ns: float, asked_ns: float) -> tuple[bool, float]:
+    """Whether a clock that was asked for is missed, and if so how slow it is."""
+    return (True, _rounded(period_ns)) if period_ns > asked_ns else (False, 0.0)
 
 
 def _rounded(period_ns: float) -> float:

@@ -124,6 +124,10 @@ def _train(run: RunDir) -> None:
     if config.model.checkpoint:
         load_weights(model, Path(config.model.checkpoint))
     model = prepare(model).eval()
+    if not (config.model.checkpoint or config.model.pretrained or config.train.epochs):
+        print(
+            "weights are random: model.checkpoint, model.pretrained and train.epochs are not set", flush=True
+        )
     splits = load_splits(config.data, model)
     kept = keeping(run, "train", _key(run))
     if config.train.epochs:

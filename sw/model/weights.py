@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import re
 import warnings
@@ -54,12 +55,15 @@ def missing_checkpoint(path: Path) -> str:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file; pickled files may hold tensors only, nothing that runs code."""
+    """The state dict in a file; pickled files may hold tensors and settings, nothing that runs code."""
     if not path.is_file():
         raise InputError(missing_checkpoint(path))
     reader = "safetensors" if path.suffix == ".safetensors" else "torch"
     try:
-        with warnings.catch_warnings(category=UserWarning, action="ignore"):  # we say what is wrong ourselves
+        with (
+            warnings.catch_warnings(category=UserWarning, action="ignore"),  # we say what is wrong ourselves
+            torch.serialization.safe_globals([argparse.Namespace]),  # timm's train.py keeps its arguments so
+        ):
             state: Any = (
                 load_file(path)
                 if reader == "safetensors"
@@ -87,6 +91,20 @@ def _complaint(error: Exception, reader: str) -> str:
     return f"is not a checkpoint that {reader} can read"
 
 
+def _classes_hint(model: nn.Module, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    """What to set where weights are those of the model with another number of classes."""
+    classes = getattr(model, "num_classes", None)
+    for name, tensor in own.items():
+        other = state.get(name)
+        if (
+            other is not None
+            and tensor.shape[:1] == (classes,) != other.shape[:1]
+            and tensor.shape[1:] == other.shape[1:]
+        ):
+            return f"; model.kwargs.num_classes = {len(other)} builds it with as many classes"
+    return ""
+
+
 def fit_weights(model: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
     """Load a state dict that must fit the model exactly, with finite parameters.
 
@@ -105,7 +123,10 @@ def fit_weights(model: nn.Module, state: Mapping[str, Tensor], what: str) -> Non
     problems = [kind[0] for kind in (misshaped, missing, unexpected) if kind]
     if problems:
         total = len(missing) + len(unexpected) + len(misshaped)
-        raise InputError(f"{what} must fit the model; it {', '.join(problems)} ({total} keys do not fit)")
+        hint = _classes_hint(model, state, own)
+        raise InputError(
+            f"{what} must fit the model; it {', '.join(problems)} ({total} keys do not fit){hint}"
+        )
     for name, _ in model.named_parameters():
         if not bool(torch.isfinite(state[name]).all()):
             raise InputError(f"{what} must hold finite weights, and '{name}' has a NaN or an infinity")

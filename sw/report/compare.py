@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from sw.terminal import table_console
 
 NAMES = ("A", "B")
 """What tables call the two runs."""
-SUMMARY_KEYS = ("versions", "accuracy", "total", "sites")
+SUMMARY_KEYS = ("config", "versions", "accuracy", "total", "sites")
 """What is read of a run's ``summary.json``."""
 UNNAMED = ("name", "runs_dir")
 """Keys of a configuration that say nothing about a run."""
@@ -56,7 +55,7 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
         InputError: A folder is no run, or its report was not made.
     """
     summaries = [_summary(path) for path in (first, second)]
-    configs = [_flat(_config(path)) for path in (first, second)]
+    configs = [_flat(summary["config"]) for summary in summaries]
     a, b = summaries
     family = next((name for name in a["total"] if name in b["total"]), None)
     return {
@@ -86,14 +85,6 @@ def _summary(run: Path) -> dict[str, Any]:
     if missing:
         raise InputError(f"'{path}' must be the summary of a run, with the key '{missing[0]}'")
     return dict(body)
-
-
-def _config(run: Path) -> dict[str, Any]:
-    path = run / "config.toml"
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"'{path}' must be the configuration of a run: {error}") from error
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -38,8 +38,8 @@ def summarize(run: RunDir) -> dict[str, Any]:
     """Collect the figures of a finished run.
 
     Returns:
-        ``{"name", "git", "seed", "config_sha256", "versions", "bits": {"weights", "activations"}, "headline",
-        "accuracy": {which: {"mean", "std", "n", "seeds", "values", "images"}},
+        ``{"name", "git", "seed", "config", "config_sha256", "versions", "bits": {"weights", "activations"},
+        "headline", "accuracy": {which: {"mean", "std", "n", "seeds", "values", "images"}},
         "folding": {"folded", "kept"}, "sites": [...], "kept": {site:
         reason}, "site_costs", "total": {family: {...}}, "comparison", "traffic", "cycles"}``, the last three
         as ``sw.report.norms`` gives them. Accuracies are shares of the test split; std is the sample
@@ -63,6 +63,7 @@ def summarize(run: RunDir) -> dict[str, Any]:
         "name": run.config.name,
         "git": commit(),
         "seed": run.config.seed,
+        "config": run.config.to_dict(),
         "config_sha256": digest(run.config),
         "versions": _versions() | synth["tools"],
         "bits": {"weights": run.config.quantize.weight_bits, "activations": run.config.quantize.act_bits},
