@@ -74,12 +74,16 @@ class Cells:
                 return
             tried = [(self._error(core, bits, drop), drop) for drop in self._drops(bits)]
             for error, drop in sorted(tried)[:DROPS_KEPT]:
-                for halvings in HALVINGS if self.affine != "none" else HALVINGS[:1]:
+                for halvings in self._halvings():
                     output_bits = self.output.width - halvings
                     least = self._clamp(bits, drop) + output_bits * max(1.0, 2.0 ** (bits - _FREE_BITS))
                     draft = self._draft(core, bits, drop, halvings) if is_hopeful(least, error) else None
                     if draft is not None:
                         yield draft
+
+    def _halvings(self) -> list[int]:
+        """How often the largest code may be halved: while one is left, and not where the affine is fixed."""
+        return [h for h in HALVINGS if h == 0 or (self.affine != "none" and self.output.max_raw >> h)]
 
     def _clamp(self, bits: int, drop: int) -> int:
         """LUTs of a clamp to so many bits at least; none where no upper bit is left to look at."""

@@ -6,11 +6,14 @@ all that decided it, so a run that was killed goes on where it stopped and ends 
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from gp.baselines import fit_homogeneous, score_form
 from gp.fitness import bin_pairs, split_pairs
@@ -23,11 +26,13 @@ from sw.config import EvolveConfig, RunConfig, UnitConfig, from_dict
 from sw.files import make_folder, read_json, write_json, write_text
 from sw.ir.errors import InputError
 from sw.ir.expr import X, const, node
-from sw.ir.formats import MAX_FRAC, FixedFormat
+from sw.ir.formats import MAX_FRAC, FixedFormat, FloatArray
 from sw.ir.parse import parse
 from sw.run_dir import RunDir
 from sw.stage import Stage
 
+Formats = tuple[FixedFormat, FixedFormat]
+"""Of a unit's input and output."""
 INTEGER_BITS = 2
 """Bits between sign and binary point of an output format: s8.5 holds +-3.97, and y is about +-3."""
 MIN_WIDTH, MAX_WIDTH = 2, 16
@@ -41,12 +46,15 @@ UNEXPLAINED = 0.002
 def evolve_run(run: RunDir) -> None:
     """Evolve every captured site of a run."""
     captured = read_json(run.capture_stats)["sites"]
-    sites = read_sites(run.captures)
+    sites = read_sites(run.captures, weighted=run.config.evolve.weights != "none")
     for site in sites:
         if site.site not in captured:
             raise InputError(f"'{run.capture_stats}' must describe site '{site.site}' of '{run.captures}'")
-    inputs = {s.site: FixedFormat.parse(captured[s.site]["input"]) for s in sites}
-    _evolve(run, run.captures, sites, inputs, output_format(run.config.unit))
+    formats = dict[str, Formats]()
+    for site in sites:
+        covering = FixedFormat.parse(captured[site.site]["input"])
+        formats[site.site] = _formats(run.captures, site, run.config, covering)
+    _evolve(run, run.captures, sites, formats)
 
 
 def evolve_pairs(
@@ -70,16 +78,21 @@ def evolve_pairs(
         seed: Of the split and of every search.
         pairs: An npz with float vectors ``<site>_x`` and ``<site>_y``.
         in_width: Input bits, by default those of ``UnitConfig``; the binary point leaves one bit of room
-            above each site's largest |x|.
-        out_width: Output bits, likewise.
+            above each site's largest |x|, unless the values near 0 would then be too coarse.
+        out_width: Output bits, likewise; the scale fills them, and where no scale folds
+            (``affine="none"``) they cover each site's largest |y|.
         input: Input format of every site, such as ``s16.11``; wins over ``in_width``.
         output: Output format, such as ``s8.5``; wins over ``out_width``.
         force: Search again what a call before left.
         settings: Keys of ``sw.config.EvolveConfig``, such as ``generations`` or ``jobs``.
 
     Raises:
-        InputError: Pairs, formats or folder cannot be used.
+        InputError: Pairs, formats or folder cannot be used, or a script calls this while it is imported.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # spawned, and importing the script
+        raise InputError(
+            "evolve_pairs must stand below 'if __name__ == \"__main__\":' in a script, which workers import"
+        )
     fixed_input = None if input is None else _checked_format("input", input)
     fixed_output = None if output is None else _checked_format("output", output)
     widths = {
@@ -90,31 +103,55 @@ def evolve_pairs(
     config = from_dict(
         {"name": "pairs", "seed": seed, "model": {"name": "none"}, "unit": unit, "evolve": settings}
     )
-    sites = read_sites(pairs)
+    sites = read_sites(pairs, weighted=config.evolve.weights != "none")
     if config.evolve.weights == "sensitivity":
         check_weighted(pairs, sites)
     run = RunDir(make_folder(out), config)
-    inputs = {s.site: fixed_input or _from_data(pairs, s, config) for s in sites}
+    formats = {s.site: _formats(pairs, s, config, None, fixed_input, fixed_output) for s in sites}
     with run.locked():
         if force:
             _forget(run)
-        _evolve(run, pairs, sites, inputs, fixed_output or output_format(config.unit))
+        _evolve(run, pairs, sites, formats)
     return run
 
 
 def output_format(unit: UnitConfig) -> FixedFormat:
-    """The output format of a unit's width; f is scaled to fill it, so its binary point is a convention."""
+    """The output format of a unit's width, where f is scaled to fill it: its binary point is a convention."""
     return FixedFormat(unit.out_width, unit.out_width - 1 - INTEGER_BITS)
 
 
-def _from_data(pairs: Path, site: SitePairs, config: RunConfig) -> FixedFormat:
+def _formats(
+    pairs: Path,
+    site: SitePairs,
+    config: RunConfig,
+    covering: FixedFormat | None,
+    input: FixedFormat | None = None,
+    output: FixedFormat | None = None,
+) -> Formats:
+    """A site's input and output format: those that are given, or from its pairs.
+
+    ``covering`` is an input format with room above every x, where it is known better than from the pairs.
+    """
+    x, y, w = load_pairs(pairs, site.site)
+    if input is None:
+        largest = site.absmax * 2.0**config.capture.headroom_bits
+        covering = covering or FixedFormat.covering(largest, config.unit.in_width)
+        input = _fine_enough(covering, x, y, w, config)
+    if output is None:
+        output = output_format(config.unit)
+        if config.evolve.affine == "none":
+            output = FixedFormat.covering(float(np.abs(y).max()), output.width)
+    return input, output
+
+
+def _fine_enough(
+    wide: FixedFormat, x: FloatArray, y: FloatArray, w: FloatArray | None, config: RunConfig
+) -> FixedFormat:
     """The coarsest input format that explains nearly all that x explains.
 
-    It covers every x with room to spare, unless x spans so many octaves that a finer, saturating one is
-    better.
+    It is the one that covers every x with room to spare, unless x spans so many octaves that a finer,
+    saturating one is better.
     """
-    wide = FixedFormat.covering(site.absmax * 2.0**config.capture.headroom_bits, config.unit.in_width)
-    x, y, w = load_pairs(pairs, site.site)
     weights = w if config.evolve.weights == "sensitivity" else None  # as the tasks split them
     split = split_pairs(x, y, weights, share=config.evolve.held_out, seed=config.seed)
     target = bin_pairs(split.x, split.y, split.w, growth_penalty=0.0)
@@ -137,8 +174,7 @@ def _evolve(
     run: RunDir,
     pairs: Path,
     sites: Sequence[SitePairs],
-    inputs: Mapping[str, FixedFormat],
-    output: FixedFormat,
+    formats: Mapping[str, Formats],
 ) -> None:
     settings, unit = run.config.evolve, run.config.unit
     tasks = [
@@ -148,8 +184,8 @@ def _evolve(
             run_seed=run.config.seed,
             pairs=str(pairs),
             pairs_sha256=site.sha256,
-            input=str(inputs[site.site]),
-            output=str(output),
+            input=str(formats[site.site][0]),
+            output=str(formats[site.site][1]),
             kind=unit.realize,
             max_ulp=int(unit.faithful),
             settings=settings,
@@ -263,6 +299,7 @@ def _decide(
         "price_lut6": chosen["price_lut6"],
         "realization": chosen["realization"],
         "max_ulp": chosen["max_ulp"],
+        "exceptions": chosen["exceptions"],
         "baselines": {name: b | {"ratio": share(b["r2"], ceiling)} for name, b in baselines.items()},
         "seed": chosen["seed"],
         "stopped_by": _stopped_by([result["stopped_by"] for _, result in results]),

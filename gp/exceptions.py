@@ -141,10 +141,21 @@ def without(stats: CodeStats, index: IntArray) -> CodeStats:
     return CodeStats(stats.index[kept], stats.count[kept], stats.sum_y[kept], stats.sum_yy - squares)
 
 
+def count_exceptions(expr: Expr, input: FixedFormat) -> int:
+    """How many exceptions a formula of ``Exceptions.drafts`` has."""
+    raw = _raw(input)
+    return sum(part.op == "abs" and raw in (part.args[0], *part.args[0].args) for part in expr.walk())
+
+
+def _raw(input: FixedFormat) -> Expr:
+    """X's code, as a formula."""
+    scaled = node("mul", const(2.0**input.frac), X) if input.frac else X
+    return node("floor", node("add", scaled, const("0.5")))
+
+
 def _with_exception(expr: Expr, input: FixedFormat, code: int, height: int, output: FixedFormat) -> Expr:
     """The formula plus ``height`` output steps where x's code is ``code``."""
-    scaled = node("mul", const(2.0**input.frac), X) if input.frac else X
-    raw = node("floor", node("add", scaled, const("0.5")))
+    raw = _raw(input)
     distance = node("abs", node("sub", raw, const(code)) if code >= 0 else node("add", raw, const(-code)))
     spike = node("relu", node("sub", const(1), distance))
     size = node("mul", const(abs(height) * 2.0**-output.frac), spike)

@@ -122,7 +122,7 @@ class Lowering:
     def front(self) -> list[Priced]:
         """The functions that each gain enough over the next cheaper one, in their cheapest realisation.
 
-        In rising price, ``MAX_PRICED`` at most.
+        In rising price, ``MAX_PRICED`` at most; one that is a constant only where nothing else is there.
         """
         final: Archive[Priced] = Archive()
         for priced in _thinned(self._front):
@@ -131,7 +131,7 @@ class Lowering:
             except InputError:
                 continue  # only sketched so far, and undefined at some code
             final.add(made.price, made.error, made)
-        return final.items
+        return [priced for priced in final.items if priced.scale] or final.items
 
     @property
     def variance(self) -> float:
@@ -164,8 +164,13 @@ class Lowering:
             return negated(core) if fit.scale < 0 else core
         if self._affine == "scale":
             shifted = node("add", core, const(fit.offset / fit.scale))
-            return negated(shifted) if fit.scale < 0 else shifted
+            return negated(shifted) if self._is_turned(fit.scale) else shifted
         return node("add", node("mul", const(fit.scale), core), const(fit.offset))
+
+    def _is_turned(self, scale: float) -> bool:
+        """Whether a core changes its sign: to rise with y, or so that an unsigned output can hold it."""
+        mostly_negative = not self._output.signed and float(self._stats.sum_y.sum()) < 0
+        return (scale < 0) != mostly_negative
 
     def _exceptional(self, core: Expr) -> Iterator[Draft]:
         """Functions that follow a core but for exceptions, if it is among the best at the other pairs."""

@@ -37,17 +37,21 @@ class SitePairs:
     """Of x, y and the weights."""
 
 
-def read_sites(path: Path) -> list[SitePairs]:
+def read_sites(path: Path, *, weighted: bool = True) -> list[SitePairs]:
     """The sites of a file with vectors ``<site>_x``, ``<site>_y`` and perhaps ``<site>_w``, in its order.
 
     One site is in memory at a time.
+
+    Args:
+        path: The file.
+        weighted: Check the weights, too; False where nobody asks for them.
 
     Raises:
         InputError: The file cannot be read, an array lacks its partner, or pairs cannot be used
             (see ``gp.fitness.check_pairs``).
     """
     with opened_npz(path, "pairs") as arrays:
-        return [_checked(arrays, site) for site in _site_names(path, arrays.files)]
+        return [_checked(arrays, site, weighted) for site in _site_names(path, arrays.files)]
 
 
 def load_pairs(path: Path, site: str) -> tuple[FloatArray, FloatArray, FloatArray | None]:
@@ -97,9 +101,9 @@ def _arrays(arrays: NpzFile, site: str) -> tuple[FloatArray, FloatArray, FloatAr
     return arrays[f"{site}_x"], arrays[f"{site}_y"], w
 
 
-def _checked(arrays: NpzFile, site: str) -> SitePairs:
+def _checked(arrays: NpzFile, site: str, weighted: bool) -> SitePairs:
     x, y, w = _arrays(arrays, site)
-    check_pairs(site, x, y, w)
+    check_pairs(site, x, y, w if weighted else None)
     digest = hashlib.sha256()
     for values in (x, y) if w is None else (x, y, w):
         digest.update(str(values.dtype).encode())

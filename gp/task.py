@@ -16,7 +16,7 @@ from typing import Any
 from gp.baselines import BASELINES, Fitted, fit_forms
 from gp.ceiling import estimate_ceiling
 from gp.cost import Pricer, flops, nodes
-from gp.exceptions import ceiling_beside
+from gp.exceptions import ceiling_beside, count_exceptions
 from gp.fitness import CodeStats, Split, bin_pairs, r2, split_pairs
 from gp.front import significant
 from gp.lowering import Lowering, Priced
@@ -215,6 +215,7 @@ def _entry(task: Task, split: Split, priced: Priced) -> dict[str, Any]:
         "price_lut6": priced.realization.lut6,
         "realization": priced.realization.kind,
         "max_ulp": priced.realization.max_ulp,
+        "exceptions": count_exceptions(priced.expr, FixedFormat.parse(task.input)),
         "nodes": nodes(priced.expr),
         "flops": flops(priced.expr),
         "seed": task.index,

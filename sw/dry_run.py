@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import math
 import os
 import tempfile
 import time
@@ -196,8 +197,10 @@ def _of_few_sites(
     fixed = _seconds(stage("evolve"), begun)
     total = _seconds(stage("evolve"), run)
     one = (fixed + max(total - fixed, 0.0) / STEPS * config.evolve.generations) / few
-    workers = config.evolve.jobs or os.cpu_count() or 1
-    yield "evolve", fixed + total, one * len(sites) * config.evolve.seeds / workers
+    if config.evolve.budget_s:
+        one = min(one, config.evolve.budget_s / config.evolve.seeds)
+    tasks, workers = len(sites) * config.evolve.seeds, config.evolve.jobs or os.cpu_count() or 1
+    yield "evolve", fixed + total, one * math.ceil(tasks / workers)
     for name in ("align", "quantize"):
         _seconds(stage(name), run)
     for name in ("hdl", "verify", "synth"):

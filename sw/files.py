@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,8 @@ DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What writing to an open file may end with; such an error names no file."""
 SCRATCH = ".part"
 """End of the name of a file that is being written; it begins with a dot."""
+_SCRATCH_NAME = re.compile(rf"\..*\.(\d+)\.\d+{re.escape(SCRATCH)}")
+"""A file's name, and the process and thread that write it."""
 
 
 def make_folder(path: Path) -> Path:
@@ -77,6 +80,27 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # what went wrong before says more
             scratch.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what processes that are gone had begun to write by ``atomic``, anywhere below a folder.
+
+    A process of our own number is one that is gone: in a container all have the same.
+    """
+    for path in folder.rglob(f".*{SCRATCH}"):
+        found = _SCRATCH_NAME.fullmatch(path.name)
+        if found is not None and (int(found[1]) == os.getpid() or not _is_alive(int(found[1]))):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:  # it is, and somebody else's
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def keep_only(folder: Path, wanted: Iterable[Path]) -> None:

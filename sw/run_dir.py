@@ -13,7 +13,7 @@ from typing import Any
 import tomli_w
 
 from sw.config import RunConfig
-from sw.files import SCRATCH, make_folder, process_rank, read_json, write_text
+from sw.files import make_folder, process_rank, read_json, remove_abandoned, write_text
 from sw.ir.errors import InputError
 
 _LOCKED: set[Path] = set()
@@ -62,8 +62,7 @@ class RunDir:
             file.flush()
             _LOCKED.add(self.root)
             if process_rank()[1] == 1:
-                for scratch in self.root.rglob(f".*{SCRATCH}"):
-                    scratch.unlink(missing_ok=True)
+                remove_abandoned(self.root)
             try:
                 yield
             finally:

@@ -99,6 +99,21 @@ def test_few_sites_stand_for_all_and_kept_norms_stay_kept(tmp_path, monkeypatch,
     assert projected["hdl"] == len(sites) / divisor
 
 
+@pytest.mark.parametrize(
+    ("evolve", "rounds"),
+    [({"jobs": 1}, 8), ({"jobs": 3}, 3), ({"jobs": 96}, 1), ({"jobs": 1, "budget_s": 0.5}, 4)],
+)
+def test_searches_are_counted_whole(tmp_path, monkeypatch, evolve, rounds):
+    clock = itertools.count()
+    monkeypatch.setattr(sw.dry_run.time, "monotonic", lambda: float(next(clock)))
+    body = {"seeds": 2, "generations": 0, **evolve}
+    config = from_dict({"model": {"name": "none"}, "evolve": body})
+    small = sw.dry_run._Small.of(config, tmp_path)
+    found = sw.dry_run._of_few_sites(small, config, lambda name: Recorded(name, []), ["a", "b", "c", "d"])
+    projected = {name: hours for name, _, hours in found}
+    assert projected["evolve"] == 0.5 * rounds, "two sites take a second"
+
+
 def test_hours_grow_with_the_images_of_the_run(tmp_path, monkeypatch):
     clock = itertools.count()
     monkeypatch.setattr(sw.dry_run.time, "monotonic", lambda: float(next(clock)))

@@ -58,7 +58,8 @@ def test_functions_hold_what_the_architecture_lists(evolved):
     for entry in sites.values():
         assert list(entry) == [
             *("expression", "scale", "offset", "input", "output", "r2", "r2_fixed", "ceiling", "ratio"),
-            *("price_lut6", "realization", "max_ulp", "baselines", "seed", "stopped_by", "front"),
+            *("price_lut6", "realization", "max_ulp", "exceptions", "baselines", "seed", "stopped_by"),
+            "front",
         ]
         assert entry["expression"] in [e["expression"] for e in entry["front"]]
         own = ["linear", "clip", "scaled_dyt", "dyt", "derf"]
@@ -373,6 +374,20 @@ def test_stage_takes_input_formats_from_the_capture(tmp_path):
     assert STAGE.run(run)
 
 
+def test_stage_takes_a_finer_input_format_where_few_values_are_far_out(tmp_path):
+    run = run_of(tmp_path)
+    x, y = tokens(0.2)
+    x[:2] = (1e4, -1e4)
+    np.savez(run.captures, a_x=x, a_y=y)
+    write_json(run.capture_stats, {"sites": {"a": {"input": "s10.-5"}}})
+    assert STAGE.run(run)
+    entry = run.read_functions()["a"]
+    assert FixedFormat.parse(entry["input"]).width == 10
+    assert FixedFormat.parse(entry["input"]).step < 0.1
+    assert entry["ratio"] > 0.9
+    assert Program.from_json(run.program("a").read_text()).input == FixedFormat.parse(entry["input"])
+
+
 def test_stage_wants_the_capture_first(tmp_path):
     with pytest.raises(InputError, match=r"stage 'evolve' needs '.*captures\.npz', which is not there"):
         STAGE.run(run_of(tmp_path))
@@ -519,6 +534,56 @@ def test_weights_that_are_not_asked_for_say_nothing_of_formats(tmp_path):
         for name in ("bare", "weighted")
     ]
     assert found[0] == found[1]
+
+
+def test_weights_that_are_not_asked_for_refuse_no_site(tmp_path):
+    x, y = tokens(0.2)
+    np.savez(tmp_path / "pairs.npz", a_x=x, a_y=y, a_w=(np.arange(len(x)) < 10) * 1.0)
+    quick = QUICK | {"generations": 0}
+    assert evolve_pairs(tmp_path / "pairs.npz", tmp_path / "o", **quick).read_functions()
+    with pytest.raises(InputError, match="pairs of positive weight of site 'a' must be at least 16, not 10"):
+        evolve_pairs(tmp_path / "pairs.npz", tmp_path / "w", weights="sensitivity", **quick)
+
+
+@pytest.mark.parametrize("width", [2, 3])
+def test_outputs_of_few_bits(tmp_path, width):
+    rng = np.random.default_rng(width)
+    x = rng.normal(size=4000)
+    np.savez(tmp_path / "pairs.npz", a_x=x, a_y=np.tanh(x) + 0.1 * rng.normal(size=4000))
+    quick = QUICK | {"out_width": width, "generations": 0}
+    entry = evolve_pairs(tmp_path / "pairs.npz", tmp_path / "o", **quick).read_functions()["a"]
+    assert all(e["scale"] != 0 for e in entry["front"]), "a constant function is none"
+    best = {2: 0.85, 3: 0.95}[width]  # of four and of eight output levels
+    assert max(e["r2_fixed"] for e in entry["front"]) > best
+
+
+@pytest.mark.parametrize("size", [20.0, 0.01])
+def test_outputs_whose_scale_does_not_fold_cover_y(tmp_path, size):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=4000)
+    y = size * np.tanh(x)
+    np.savez(tmp_path / "pairs.npz", a_x=x, a_y=y)
+    quick = QUICK | {"affine": "none"}
+    entry = evolve_pairs(tmp_path / "pairs.npz", tmp_path / "o", **quick).read_functions()["a"]
+    assert entry["output"] == str(FixedFormat.covering(float(np.abs(y).max()), 6))
+    assert max(e["r2_fixed"] for e in entry["front"]) > 0.99
+
+
+UNGUARDED = """
+from pathlib import Path
+from gp.evolve import evolve_pairs
+evolve_pairs(Path("pairs.npz"), Path("o"), in_width=12, out_width=6, generations=0, jobs=2)
+"""
+
+
+def test_a_script_that_workers_would_run_again_is_told_so(tmp_path):
+    save(tmp_path / "pairs.npz", a=0.2, b=0.3)
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "evolve_pairs must stand below 'if __name__ == \"__main__\":' in a script" in done.stderr
 
 
 def test_a_damaged_task_is_done_again(tmp_path):

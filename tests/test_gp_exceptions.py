@@ -5,7 +5,7 @@ import pytest
 
 from gp.ceiling import estimate_ceiling
 from gp.cells import Cells
-from gp.exceptions import Exceptions, ceiling_beside
+from gp.exceptions import Exceptions, ceiling_beside, count_exceptions
 from gp.fitness import CodeStats, split_pairs
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
@@ -76,6 +76,8 @@ def test_drafts_have_the_error_of_their_map_and_more_exceptions_less_of_it():
     )
     drafts = list(found.drafts(base, OUTPUT))
     assert len(drafts) == 4
+    assert [count_exceptions(d.expr, INPUT) for d in (base, *drafts)] == [0, 1, 2, 3, 4]
+    assert count_exceptions(parse("relu(1 - abs(floor(8*x)))"), INPUT) == 0, "cells of a core of that shape"
     errors = [d.error for d in drafts]
     assert errors == sorted(errors, reverse=True)
     for draft in drafts:

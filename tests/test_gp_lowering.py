@@ -87,6 +87,17 @@ def test_what_does_not_fold_is_part_of_the_function(affine):
     assert np.mean((y - pairs.held_y) ** 2) < 0.02 * np.var(pairs.held_y)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_unsigned_output_holds_y_of_either_sign(sign):
+    pairs = split(lambda x: sign * np.maximum(x, 0), noise=0.05)
+    made = Lowering(Pricer(INPUT, FixedFormat.parse("u6.3")), pairs, csd_digits=3, affine="scale")
+    made.offer(parse("relu(x)"))
+    made.offer_whole([parse("relu(x)")])
+    best = min(made.front(), key=lambda p: p.error)
+    assert best.error < 0.02
+    assert np.sign(best.scale) == sign
+
+
 def test_a_free_affine_costs_no_more():
     pairs = split(lambda x: 0.4 - 2 * np.tanh(x))
     free, none = (filled(pairs, "tanh(x)", affine=a).front() for a in ("free", "none"))

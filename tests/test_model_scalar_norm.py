@@ -111,10 +111,12 @@ def test_swap_of_an_unknown_site_wrong():
 
 
 @pytest.mark.parametrize("kind", ["exceptions", "table"])
-def test_tokens_that_functions_have_exceptions_for_are_kept(kind):
+@pytest.mark.parametrize("exceptions", [0, 3])
+def test_tokens_that_functions_have_exceptions_for_are_kept(kind, exceptions):
     model = timm.create_model("vit_tiny_patch16_224", img_size=16, embed_dim=16, depth=1, num_heads=2)
     entry = {"expression": "tanh(x)", "scale": 1.0, "offset": 0.0, "realization": kind}
+    entry["exceptions"] = exceptions
     swap(model, {"blocks.0.norm1": entry})
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    assert ({"cls_token", "pos_embed"} <= trained) == (kind == "table")
+    assert ({"cls_token", "pos_embed"} <= trained) == (exceptions == 0)
     assert "blocks.0.attn.qkv.weight" in trained

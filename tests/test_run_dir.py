@@ -64,8 +64,13 @@ def test_a_run_is_worked_on_by_one_process_at_a_time():
             pass
         other.kill()
         other.wait()
-    half = run.root / "programs" / ".norm.json.1.2.part"
-    half.parent.mkdir()
-    half.write_text("{")
+    (run.root / "programs").mkdir()
+    half, own = (run.root / f"programs/.norm.json.{pid}.2.part" for pid in (other.pid, os.getpid()))
+    begun, foreign = (run.root / f"programs/{name}" for name in (".norm.json.1.2.part", ".movie.iso.part"))
+    for path in (half, own, begun, foreign):
+        path.write_text("{")
     with run.locked():  # the lock went with the process
         assert not half.exists()
+        assert not own.exists(), "of a process that had our number"
+        assert begun.exists(), "process 1 is alive"
+        assert foreign.exists(), "it is not of this project"

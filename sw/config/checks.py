@@ -33,7 +33,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "evolve.max_nodes": (3, 80),
     "evolve.tournament": (1, 1e6),
     "evolve.seeds": (1, 1000),
-    "evolve.held_out": (0.01, 0.9),
+    "evolve.held_out": (0.01, 0.5),
     "evolve.growth_penalty": (0, 1e6),
     "evolve.csd_digits": (1, 16),
     "evolve.islands": (1, 1000),

@@ -81,7 +81,8 @@ class CaptureConfig:
     pairs: int = 50_000
     """Pairs kept at each site."""
     headroom_bits: float = 1.0
-    """Room between the largest captured |x| and the input format's range, as a power of two."""
+    """Room between the largest captured |x| and the input format's range, as a power of two. Where few values
+    are so far out that the others would become too coarse, the format is finer, and saturates."""
     sensitivity: bool = False
     """Also store each pair's weight: the squared gradient of the loss with respect to y, mean 1 a site."""
 

@@ -28,7 +28,8 @@ def swap(model: nn.Module, functions: Mapping[str, Mapping[str, Any]]) -> None:
 
     Args:
         model: With LayerNorm at every site.
-        functions: Site -> ``expression``, ``scale``, ``offset``, ``realization``, as in ``functions.json``.
+        functions: Site -> ``expression``, ``scale``, ``offset`` and ``exceptions`` (how many; absent: none),
+            as in ``functions.json``.
 
     Raises:
         InputError: A site is not in the model, or an expression is not a formula.
@@ -42,7 +43,7 @@ def swap(model: nn.Module, functions: Mapping[str, Mapping[str, Any]]) -> None:
         bias = beta + gamma * float(entry["offset"])
         layer = ScalarNorm(parse(str(entry["expression"])), weight, bias, channel_dim(norms[site]))
         replace_module(model, site, layer)
-    if any(entry.get("realization") == "exceptions" for entry in functions.values()):
+    if any(entry.get("exceptions") for entry in functions.values()):
         for name in TOKENS:
             parameter = getattr(model, name, None)
             if isinstance(parameter, nn.Parameter):
