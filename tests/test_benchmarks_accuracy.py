@@ -10,7 +10,7 @@ from benchmarks.accuracy import measure, variants
 from benchmarks.accuracy.__main__ import main, parsed, plan_of
 from benchmarks.accuracy.measure import Results, align_config, arm_key, measure_arm, run_dir, with_kept
 from benchmarks.accuracy.plan import FITTED, FUNCTION_SETS, LAYERNORM, OURS, PUBLISHED_DYT, Arm, Plan
-from benchmarks.accuracy.summary import arrival, checks, differences, recovered, spread, summarise
+from benchmarks.accuracy.summary import arrival, checks, differences, identity, recovered, spread, summarise
 from benchmarks.accuracy.tables import document
 from sw.config import AlignConfig
 from sw.files import read_json, write_json
@@ -233,6 +233,24 @@ def test_what_an_earlier_call_measured_of_other_benchmarks_is_shown_too():
     assert with_kept(longer, earlier) == longer, "of other epochs"
     del earlier["arms"][3]
     assert with_kept(now, earlier) == now, "not complete"
+
+
+def test_figures_of_other_settings_are_told_apart():
+    results = made()
+    other = dataclasses.replace(results, plan=dataclasses.replace(results.plan, overrides=("unit.lanes=2",)))
+    assert "`configs/glyphs.toml data.split_seed=1 unit.lanes=2`, 2 seeds" in document(other)
+    earlier = summarise(results)
+    for kind in ("runs", "arms"):
+        for entry in earlier[kind]:
+            entry["overrides"] = ["unit.lanes=2"]
+    plan = dataclasses.replace(results.plan, benchmarks=("digits",), epochs=2)
+    digits = {("digits", s): results.runs["glyphs", 10] for s in plan.seeds_of("digits")}
+    arms = {arm: results.arms[dataclasses.replace(arm, benchmark="glyphs", seed=10)] for arm in plan.arms()}
+    now = Results(plan, digits, arms, 1.0)
+    assert with_kept(now, earlier).plan.benchmarks == ("digits",)
+    alike = dataclasses.replace(now, plan=dataclasses.replace(plan, overrides=("unit.lanes=2",)))
+    assert with_kept(alike, earlier).plan.benchmarks == ("digits", "glyphs")
+    assert identity(earlier["runs"][0]) != identity(summarise(results)["runs"][0])
 
 
 def test_constants_of_rivals_are_learned_where_all_weights_are(tmp_path, monkeypatch):

@@ -12,12 +12,11 @@ from sw.ir.errors import InputError
 from sw.model.data import (
     DIGITS_TEST,
     TensorImages,
-    input_size,
     jitter,
     limit_to,
     load_splits,
-    preprocessing_of,
 )
+from sw.model.preprocessing import preprocessing_of
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning:torchvision.*", "ignore::DeprecationWarning:timm.*"
@@ -212,7 +211,9 @@ def test_unknown_augmentation_wrong(vit, folder, policy):
 def test_published_augmentation_is_timms(vit, folder):
     options = {"augment": "rand-m9-mstd0.5-inc1", "erase": 0.25}
     config = DataConfig(dataset="imagefolder", root=str(folder), calibration_images=4, **options)
-    steps = [type(step).__name__ for step in load_splits(config, vit).train.augmented.transform.transforms]
+    steps = [
+        type(step).__name__ for step in load_splits(config, vit).train.augmented.transform.own.transforms
+    ]
     assert {"RandAugment", "RandomErasing"} < set(steps)
 
 
@@ -234,6 +235,19 @@ def test_empty_folder_wrong(vit, tmp_path):
 def test_differing_classes_wrong(vit, folder):
     (folder / "val" / "bee").rename(folder / "val" / "wasp")
     config = DataConfig(dataset="imagefolder", root=str(folder), calibration_images=4)
+    with pytest.raises(InputError, match=r"must have the same classes, and 'bee' is in one only$"):
+        load_splits(config, vit)
+
+
+@pytest.mark.parametrize("dataset", ["torch/image_folder", "torch/folder"])
+def test_timms_image_folders_are_checked_like_ours(vit, folder, dataset):
+    config = DataConfig(dataset=dataset, root=str(folder), calibration_images=4, test_split="val")
+    assert len(load_splits(config, vit).test) == 4
+    with pytest.raises(
+        InputError, match=r"'trian' and 'val' of '.*' must have no image in common, and '.*val"
+    ):
+        load_splits(dataclasses.replace(config, train_split="trian"), vit)
+    (folder / "val" / "bee").rename(folder / "val" / "wasp")
     with pytest.raises(InputError, match=r"must have the same classes, and 'bee' is in one only$"):
         load_splits(config, vit)
 
@@ -360,11 +374,6 @@ def test_broken_image_of_a_hugging_face_data_set_is_named(vit, hub, folder):
     rule = rf"^image 'hfds/{folder}\[\d\]' cannot be read: image file is truncated[^\n]*$"
     with pytest.raises(InputError, match=rule):
         everything(splits.test)
-
-
-def test_input_size_is_what_the_model_was_built_for(vit):
-    assert input_size(vit) == (3, 32, 32)
-    assert input_size(timm.create_model("vit_tiny_patch16_224", depth=1, in_chans=1)) == (1, 224, 224)
 
 
 @pytest.mark.parametrize(("kind", "workers"), [("imagefolder", 0), ("imagefolder", 1), ("torch/folder", 0)])

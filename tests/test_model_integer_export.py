@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import timm
 import torch
@@ -93,6 +94,14 @@ def test_every_code_of_every_tensor_is_onnxruntimes(graph, images, codes):
         assert np.array_equal(found[name], codes[name].numpy()), name
     assert len(found["logits"]) == 256
     assert len(np.unique(found["logits"])) > 1000
+
+
+@pytest.mark.parametrize("outputs", [False, True])
+def test_files_pass_onnx_s_own_checker(graph, outputs):
+    model = to_onnx(graph, computed(graph) if outputs else ())
+    onnx.checker.check_model(model, full_check=True)
+    classes = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    assert classes == 10
 
 
 def test_the_stage_says_how_much_it_compared(digits, graph):
@@ -353,8 +362,6 @@ def test_other_models_stay_mixed_and_agree(distilled, capsys):
 
 
 def test_sites_of_a_mixed_file_are_look_ups(distilled):
-    import onnx
-
     model = onnx.load(distilled.export / "model.onnx")
     sites = list(distilled.read_functions())
     assert [output.name for output in model.graph.output] == ["logits", *sites]
@@ -395,6 +402,48 @@ def test_a_model_that_torch_cannot_export_still_leaves_its_numbers(distilled, tm
     )
     assert sorted(path.name for path in run_dir.export.iterdir()) == ["model.json", "model.safetensors"]
     assert export.STAGE.run(run_dir) is False
+
+
+def test_a_file_that_onnxruntime_cannot_run_is_not_left(distilled, tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise RuntimeError("invalid expand shape")
+
+    monkeypatch.setattr(export, "outputs_of", fail)
+    run_dir = copy_of(distilled, tmp_path)
+    export.STAGE.run(run_dir, force=True)
+    assert "no ONNX file: onnxruntime cannot run this model (invalid expand shape)" in capsys.readouterr().out
+    assert sorted(path.name for path in run_dir.export.iterdir()) == ["model.json", "model.safetensors"]
+
+
+def test_weights_beside_a_file_that_is_too_small_for_them_stay_with_it(distilled, tmp_path, monkeypatch):
+    gather = mixed.gather_weights
+
+    def scattered(path):
+        """As torch does it beyond 2 GB."""
+        onnx.save_model(
+            onnx.load(path),
+            path,
+            save_as_external_data=True,
+            all_tensors_to_one_file=False,
+            size_threshold=0,
+        )
+        assert len(list(path.parent.iterdir())) > 5
+        return gather(path)
+
+    monkeypatch.setattr(mixed, "gather_weights", scattered)
+    run_dir = copy_of(distilled, tmp_path)
+    export.STAGE.run(run_dir, force=True)
+    left = ["model.json", "model.onnx", "model.onnx.data", "model.safetensors"]
+    assert sorted(path.name for path in run_dir.export.iterdir()) == left
+    batch, _ = next(load_splits(run_dir.config.data, nn.Identity()).test.batches(limit=8))
+    before, after = (
+        outputs_of(open_session(run.export / "model.onnx"), batch, np.float32)["logits"]
+        for run in (distilled, run_dir)
+    )
+    np.testing.assert_array_equal(before, after)
+    assert export.STAGE.run(run_dir) is False
+    (run_dir.export / "model.onnx.data").unlink()
+    assert export.STAGE.is_stale(run_dir)
 
 
 def test_a_mixed_export_has_no_graph(distilled):

@@ -4,12 +4,13 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from timm.layers import DropPath
 
 from sw.config import ModelConfig, TrainConfig, from_dict, load
 from sw.ir.errors import InputError
 from sw.model import original
-from sw.model.data import preprocessing_of
 from sw.model.original import STAGE, create, merge_separate_biases
+from sw.model.preprocessing import preprocessing_of
 from sw.model.sites import find_sites
 from sw.model.weights import save_weights
 from sw.run_dir import RunDir
@@ -33,6 +34,19 @@ def test_random_weights_are_said(tmp_path, capsys):
         STAGE.run(RunDir.create(config))
         text = "weights are random: model.checkpoint, model.pretrained and train.epochs are not set\n"
         assert (text in capsys.readouterr().out) == said
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_drop_path_is_that_of_the_configuration(tmp_path, rate):
+    kwargs = {"img_size": 32, "patch_size": 4, "window_size": 4, "embed_dim": 16, "num_classes": 10}
+    kwargs |= {"depths": [1, 1], "num_heads": [1, 2]}
+    body = {"name": "a", "model": {"name": "swin_tiny_patch4_window7_224", "kwargs": kwargs}}
+    run = RunDir.create(from_dict(body | {"runs_dir": str(tmp_path)}))
+    save_weights(run.original, create(run.config.model))
+    model = original.load_original(run, drop_path=rate)
+    rates = [module.drop_prob for module in model.modules() if isinstance(module, DropPath)]
+    assert rates
+    assert max(rates) == pytest.approx(rate)
 
 
 def test_argument_that_the_model_does_not_take_wrong():

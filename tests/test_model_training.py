@@ -236,6 +236,15 @@ def test_frozen_parameters_stay(tmp_path):
     assert torch.equal(model[1].weight, before)
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_statistics_of_frozen_batch_norms_stay(tmp_path, frozen):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+    model[2].requires_grad_(not frozen)
+    train(model, tmp_path)
+    assert torch.equal(model[2].running_mean, torch.zeros(8)) == frozen
+
+
 def test_later_blocks_learn_faster_and_vectors_do_not_decay():
     options = {"img_size": 8, "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}
     model = timm.create_model("vit_tiny_patch16_224", num_classes=4, **options)

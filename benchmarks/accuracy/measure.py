@@ -40,6 +40,8 @@ from sw.terminal import progress
 STAGES = ("train", "capture", "evolve", "align", "quantize", "export")
 PACKAGES = ("torch", "timm", "brevitas")
 OWN_ACCURACIES = ("original", "quantized", "integer")
+KINDS = ("runs", "arms")
+"""Of entries in ``accuracy.json``."""
 REFITS = ("none", *REFIT_STEPS)
 Task = TypeVar("Task", bound=Hashable)
 
@@ -63,7 +65,7 @@ def measure(plan: Plan) -> Results:
     """
     start = time.monotonic()
     earlier = read_json(plan.kept) if plan.kept is not None and plan.kept.exists() else {}
-    found = {body["key"]: body for kind in ("runs", "arms") for body in earlier.get(kind, ())}
+    found = {body["key"]: body for kind in KINDS for body in earlier.get(kind, ())}
     finished = _finished(plan, found)
     runs = measure_tasks(plan, plan.runs(), measure_run, "accuracy bench: runs", finished, _run_key)
     arms = measure_tasks(plan, plan.arms(), measure_arm, "accuracy bench: arms", found, arm_key)
@@ -73,18 +75,17 @@ def measure(plan: Plan) -> Results:
 def with_kept(results: Results, earlier: Mapping[str, Any]) -> Results:
     """Results, and from an earlier call's ``accuracy.json`` the benchmarks that this one did not measure.
 
-    They are taken as they are, whatever code they were measured with, if they are complete and of as many
-    epochs.
+    They are taken as they are, whatever code they were measured with, if they are complete, of as many
+    epochs and with the same overrides.
     """
+    earlier = {k: [body for body in earlier.get(k, ()) if _is_alike(body, results.plan)] for k in KINDS}
     runs = {(body["benchmark"], body["seed"]): body for body in earlier.get("runs", ())}
     arms = {Arm.of(body): body for body in earlier.get("arms", ())}
     names = []
     for name in BENCHMARKS:
         alone = dataclasses.replace(results.plan, benchmarks=(name,))
-        complete = (
-            not alone.overrides
-            and all("integer" in runs.get(task, ()) for task in alone.runs())
-            and all(len(arms.get(a, {}).get("epochs", ())) == alone.epochs_of(name) for a in alone.arms())
+        complete = all("integer" in runs.get(task, ()) for task in alone.runs()) and all(
+            len(arms.get(a, {}).get("epochs", ())) == alone.epochs_of(name) for a in alone.arms()
         )
         if complete or name in results.plan.benchmarks:
             names.append(name)
@@ -92,6 +93,11 @@ def with_kept(results: Results, earlier: Mapping[str, Any]) -> Results:
     found = {task: results.runs.get(task) or runs[task] for task in plan.runs()}
     trained = {arm: results.arms.get(arm) or arms[arm] for arm in plan.arms()}
     return dataclasses.replace(results, plan=plan, runs=found, arms=trained)
+
+
+def _is_alike(body: Mapping[str, Any], plan: Plan) -> bool:
+    """Whether an entry is of the same configuration."""
+    return tuple(body.get("overrides", ())) == plan.overrides
 
 
 def measure_run(plan: Plan, task: tuple[str, int]) -> dict[str, Any]:
@@ -239,7 +245,7 @@ def measure_tasks(
     files = {task: plan.cache / f"{do.__name__}-{keys[task]}.json" for task in tasks}
     missing = [task for task in tasks if keys[task] not in earlier and not files[task].exists()]
     plan.cache.mkdir(parents=True, exist_ok=True)
-    by = made_by()
+    by = made_by() | {"overrides": list(plan.overrides)}
     with (
         progress(label, len(missing)) as step,
         ProcessPoolExecutor(plan.jobs, multiprocessing.get_context("spawn")) as pool,

@@ -191,7 +191,8 @@ def _points(gain: Spread) -> str:
 
 def identity(entry: Mapping[str, Any]) -> tuple[Any, ...]:
     """What a run's or an arm's entry is of."""
-    return tuple(entry.get(key) for key in ("benchmark", "seed", "functions", "regime"))
+    named = (entry.get(key) for key in ("benchmark", "seed", "functions", "regime"))
+    return (*named, tuple(entry.get("overrides", ())))
 
 
 def summarise(results: Results) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def setting(results: Results, name: str) -> str:
     config = results.plan.config(name, results.plan.seeds_of(name)[0])
     own = {OWN_REGIME: config.align.lr}
     rates = ", ".join(f"{regime} {rate:g}" for regime, rate in {**BENCHMARKS[name].rates, **own}.items())
-    changed = " ".join((BENCHMARKS[name].config, *BENCHMARKS[name].overrides))
+    changed = " ".join((BENCHMARKS[name].config, *BENCHMARKS[name].overrides, *results.plan.overrides))
     return (
         f"`{changed}`, {len(results.plan.seeds_of(name))} seeds, "
         f"{results.plan.epochs_of(name)} epochs, learning rates {rates}. Original: {percent(original)} %. "

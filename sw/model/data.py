@@ -15,7 +15,8 @@ from torch.nn import functional
 from sw.config import DataConfig
 from sw.ir.errors import InputError
 from sw.model import glyphs
-from sw.model.pictures import WHOLE, FolderImages, Part, count_classes, open_split, part_of
+from sw.model.pictures import WHOLE, FolderImages, Part, class_numbers, open_split, part_of
+from sw.model.preprocessing import input_size, transforms
 
 Batch = tuple[Tensor, Tensor]
 
@@ -180,21 +181,17 @@ def _stratified(indices: Any, labels: Any, num_second: int, seed: int) -> tuple[
 
 
 def _timm_dataset(config: DataConfig, model: nn.Module) -> Splits:
-    from timm.data import create_transform
-
-    preprocessing = preprocessing_of(model)
-    judge = create_transform(**preprocessing)
-    preprocessing.pop("crop_pct", None)
-    preprocessing.pop("crop_mode", None)
-    learn = _training_transform(config, preprocessing)
+    judge, learn = transforms(config, model)
     if config.train_split == config.test_split:
         raise InputError(f"data.train_split must not be data.test_split, and both are '{config.test_split}'")
     plain = open_split(config, config.train_split)
     augmented = open_split(config, config.train_split)
     test = open_split(config, config.test_split)
     _check_apart(config, plain, test)
+    _check_disjoint(config, plain, test)
     _check_classes(config, plain, test)
-    _check_head(config, model, count_classes(plain))
+    classes = class_numbers(plain)
+    _check_head(config, model, 1 + max(classes.values()) if classes else None)
     plain.transform, augmented.transform, test.transform = judge, learn, judge
     _check_calibration(config, len(plain))
     order = np.random.default_rng(config.split_seed).permutation(len(plain))
@@ -205,46 +202,6 @@ def _timm_dataset(config: DataConfig, model: nn.Module) -> Splits:
         FolderImages(plain, augmented, calibration.tolist(), config),
         FolderImages(test, test, range(len(test)), config),
     )
-
-
-def _training_transform(config: DataConfig, preprocessing: dict[str, Any]) -> Any:
-    """Timm's transform to train on.
-
-    Raises:
-        InputError: ``data.augment`` is no policy that timm knows.
-    """
-    from timm.data import create_transform
-
-    options = {"re_prob": config.erase, "re_mode": "pixel", "color_jitter": None}
-    options["auto_augment"] = config.augment or None
-    try:
-        return create_transform(**preprocessing, is_training=True, **options)
-    except (AssertionError, ValueError, KeyError) as error:
-        raise InputError(
-            f"data.augment must be a policy of timm's, such as rand-m9-mstd0.5-inc1, not '{config.augment}'"
-        ) from error
-
-
-def preprocessing_of(model: nn.Module) -> dict[str, Any]:
-    """The model's own preprocessing: mean, std, interpolation, crop, and the size that it was built for."""
-    from timm.data import resolve_data_config
-
-    resolved: dict[str, Any] = resolve_data_config({}, model=model)
-    resolved["input_size"] = input_size(model)
-    return resolved
-
-
-def input_size(model: nn.Module) -> tuple[int, int, int]:
-    """Channels, height and width of the images that a model takes."""
-    from timm.data import resolve_data_config
-
-    channels, height, width = resolve_data_config({}, model=model)["input_size"]
-    embed = getattr(model, "patch_embed", None)
-    built_for = getattr(embed, "img_size", None)
-    if built_for is not None:
-        height, width = built_for
-    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    return (channels if first is None else first.in_channels), height, width
 
 
 def _check_apart(config: DataConfig, train: Any, test: Any) -> None:
@@ -259,14 +216,27 @@ def _check_apart(config: DataConfig, train: Any, test: Any) -> None:
 
 
 def _check_classes(config: DataConfig, train: Any, test: Any) -> None:
-    """Labels count the class folders, so both splits must have the same ones."""
-    if config.dataset != "imagefolder":
-        return
-    odd = sorted(set(train.class_to_idx) ^ set(test.class_to_idx))
-    if odd:
+    """Labels count the classes, so both splits must have the same ones."""
+    own, other = class_numbers(train), class_numbers(test)
+    if own and other and own != other:
+        odd = sorted(set(own) ^ set(other))
+        why = f"'{odd[0]}' is in one only" if odd else "they number them differently"
+        place = config.root or config.dataset
         raise InputError(
-            f"image folders '{config.train_split}' and '{config.test_split}' of '{config.root}' must have "
-            f"the same classes, and '{odd[0]}' is in one only"
+            f"splits '{config.train_split}' and '{config.test_split}' of '{place}' must have the same "
+            f"classes, and {why}"
+        )
+
+
+def _check_disjoint(config: DataConfig, train: Any, test: Any) -> None:
+    """Where timm finds no folder of a split it takes all that is there."""
+    if not (hasattr(train, "samples") and hasattr(test, "samples")):
+        return
+    shared = {str(path) for path, *_ in train.samples} & {str(path) for path, *_ in test.samples}
+    if shared:
+        raise InputError(
+            f"splits '{config.train_split}' and '{config.test_split}' of '{config.root}' must have no image "
+            f"in common, and '{min(shared)}' is in both"
         )
 
 

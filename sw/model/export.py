@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -130,16 +132,20 @@ def _export_mixed(run: RunDir, model: nn.Module, test: Images) -> dict[str, Any]
     mixed.replace_layers(model)
     body = {"kind": "mixed", "files": [f"export/{ARRAYS}"], **described}
     images, _ = next(test.batches(limit=2))
-    try:
-        with atomic(run.export / ONNX) as scratch:
-            mixed.write_onnx(scratch, mixed.WithSites(model, steps), images)
-    except (OSError, InputError):  # of the file, not of the model
-        raise
-    except Exception as error:  # a tracer meets any code of any model, and may raise anything
-        print(f"no ONNX file: torch cannot export this model ({first_line(error)})", flush=True)
-        return body
-    checked = _check_mixed(run, test, expected, steps)
-    return body | {"files": [f"export/{ONNX}", *body["files"]], "checked": checked}
+    who = "torch cannot export"
+    with tempfile.TemporaryDirectory(dir=run.export) as folder:
+        try:
+            made = mixed.write_onnx(Path(folder) / ONNX, mixed.WithSites(model, steps), images)
+            who = "onnxruntime cannot run"
+            checked = _check_mixed(made[0], test, expected, steps, limit)
+        except (OSError, InputError):  # of the files, not of the model
+            raise
+        except Exception as error:  # tracer and runtime meet any code of any model, and may raise anything
+            print(f"no ONNX file: {who} this model ({first_line(error)})", flush=True)
+            return body
+        for path in made[::-1]:
+            os.replace(path, run.export / path.name)
+    return body | {"files": [*(f"export/{path.name}" for path in made), *body["files"]], "checked": checked}
 
 
 def _pass_through(model: mixed.WithSites, images: Images, limit: int) -> dict[str, Tensor]:
@@ -153,12 +159,12 @@ def _pass_through(model: mixed.WithSites, images: Images, limit: int) -> dict[st
 
 
 def _check_mixed(
-    run: RunDir, test: Images, expected: Mapping[str, Tensor], steps: Mapping[str, float]
+    path: Path, test: Images, expected: Mapping[str, Tensor], steps: Mapping[str, float], limit: int
 ) -> dict[str, Any]:
     """How onnxruntime differs from PyTorch, where sums in floating point may round otherwise."""
-    session = open_session(run.export / ONNX)
+    session = open_session(path)
     found: dict[str, list[Any]] = {name: [] for name in expected}
-    for batch, _ in test.batches(limit=run.config.export.images):
+    for batch, _ in test.batches(limit=limit):
         for name, values in outputs_of(session, batch, np.float32).items():
             found[name].append(values)
     differences = {

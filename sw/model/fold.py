@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sw.model.data import input_size
+from sw.model.preprocessing import input_size
 from sw.model.readers import Readers, trace_readers
 from sw.model.sites import affine, along_channels, channel_dim, find_sites, pre_affine, replace_module
 

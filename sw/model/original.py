@@ -8,6 +8,7 @@ from pathlib import Path
 
 import timm
 import torch
+from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,6 +18,7 @@ from sw.ir.errors import InputError
 from sw.model.data import load_splits
 from sw.model.evaluate import report_accuracy
 from sw.model.messages import first_line
+from sw.model.preprocessing import request_size
 from sw.model.recipe import Recipe
 from sw.model.runtime import prepare, seed_all
 from sw.model.sites import find_sites
@@ -51,6 +53,8 @@ def create(config: ModelConfig) -> nn.Module:
         ) from error
     except UNBUILDABLE as error:
         raise InputError(_refusal(config, error)) from error
+    if "img_size" in config.kwargs:
+        request_size(model, config.kwargs["img_size"])
     return model
 
 
@@ -113,7 +117,12 @@ def merge_separate_biases(model: nn.Module) -> None:
 
 def _bare(config: ModelConfig, drop_path: float) -> nn.Module:
     extra = {"drop_path_rate": drop_path} if drop_path else {}
-    return create(ModelConfig(name=config.name, kwargs=config.kwargs | extra))
+    model = create(ModelConfig(name=config.name, kwargs=config.kwargs | extra))
+    if not drop_path:  # some models have a rate of their own
+        for module in model.modules():
+            if isinstance(module, DropPath):
+                module.drop_prob = 0.0
+    return model
 
 
 def _train(run: RunDir) -> None:

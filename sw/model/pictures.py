@@ -199,12 +199,10 @@ def read_picture(file: str | BinaryIO, name: str = "") -> Image.Image:
         raise InputError(f"{what}: {first_line(error)}") from error
 
 
-def count_classes(data: Any) -> int | None:
-    """How many classes a data set's labels count, or None where it does not say."""
-    numbers = getattr(data, "class_to_idx", None) or getattr(
-        getattr(data, "reader", None), "class_to_idx", None
-    )
-    return 1 + max(numbers.values()) if numbers else None
+def class_numbers(data: Any) -> dict[str, int]:
+    """The label of every class of a data set; empty where it does not say."""
+    of_reader = getattr(getattr(data, "reader", None), "class_to_idx", None)
+    return dict(getattr(data, "class_to_idx", None) or of_reader or {})
 
 
 def _check_kind(config: DataConfig) -> None:

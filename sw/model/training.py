@@ -119,6 +119,14 @@ def fit(
     training.finish()
 
 
+def _keep_frozen_statistics(model: nn.Module) -> None:
+    """Batch norms whose weights are frozen keep their statistics, too."""
+    for module in model.modules():
+        trained = [parameter.requires_grad for parameter in module.parameters()]
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and trained and not any(trained):
+            module.eval()
+
+
 class _Training:
     """A model, its optimizer and schedule, and how a step is made of a batch."""
 
@@ -153,6 +161,7 @@ class _Training:
         """This process's parts of an epoch's batches from step ``first`` on, each with its step."""
         start = max(first - epoch * self._steps, 0)
         self._bare.train()
+        _keep_frozen_statistics(self._bare)
         parts = images.batches(seed=seed_all(self._seed, epoch), skip=start, part=(self.rank, self.number))
         return enumerate(parts, start=epoch * self._steps + start)
 

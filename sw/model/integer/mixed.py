@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -129,13 +130,16 @@ def describe_model(model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
     return {"layers": layers, "sites": sites}, arrays
 
 
-def write_onnx(path: Path, model: WithSites, images: Tensor) -> None:
+def write_onnx(path: Path, model: WithSites, images: Tensor) -> list[Path]:
     """Trace a model of plain operations to an ONNX file; input ``image``, outputs ``logits`` and the sites.
 
     Args:
-        path: The file.
+        path: The file, alone in its folder.
         model: Without Brevitas's layers.
         images: A batch; the file takes any number.
+
+    Returns:
+        The files: where weights take more than ONNX's 2 GB a file, they are in one beside it.
     """
     names = ["logits", *model.sites]
     with warnings.catch_warnings(), torch.no_grad():
@@ -150,3 +154,21 @@ def write_onnx(path: Path, model: WithSites, images: Tensor) -> None:
             opset_version=OPSET,
             dynamo=False,
         )
+    return gather_weights(path)
+
+
+def gather_weights(path: Path) -> list[Path]:
+    """Put what an ONNX file keeps in files beside it, alone in their folder, into one of them.
+
+    Returns:
+        The ONNX file, and ``<name>.data`` beside it if there is one.
+    """
+    parts = [part for part in path.parent.iterdir() if part != path]
+    if not parts:
+        return [path]
+    model = onnx.load(path)
+    for part in parts:
+        part.unlink()
+    data = path.with_name(f"{path.name}.data")
+    onnx.save_model(model, path, save_as_external_data=True, location=data.name)
+    return [path, data]

@@ -57,7 +57,7 @@ def to_onnx(graph: Graph, outputs: Iterable[str] = ()) -> onnx.ModelProto:
     helper.set_model_props(
         model, {"input_format": str(graph.input.format), "output_format": str(graph.output.format)}
     )
-    return model
+    return onnx.shape_inference.infer_shapes(model, strict_mode=True)  # ONNX's checker asks for shapes
 
 
 class _Writer:
