@@ -254,7 +254,7 @@ def _unit_files(run: RunDir, units: Sequence[Mapping[str, Any]]) -> list[Path]:
 STAGE = Stage(
     name="hdl",
     help="Verilog, table and description of every site's unit",
-    sections=("unit",),
+    sections=("unit", "name"),  # cores bear the run's name
     inputs=_inputs,
     outputs=_outputs,
     body=_emit_run,

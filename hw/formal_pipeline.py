@@ -99,31 +99,43 @@ class _Netlist:
 
     def _depth(self, bit: Bit) -> int | None:
         """Registers from s_axis_tdata to a wire, the same on every way; None for a constant."""
-        if isinstance(bit, str):
-            return None
-        if bit not in self.depths:
-            self.depths[bit] = -1  # seen again below its own logic: a loop
-            self.depths[bit] = self._found_depth(bit)
-        elif self.depths[bit] == -1:
-            raise PipelineError("the data path feeds back into itself")
-        return self.depths[bit]
+        entered: set[Bit] = set()  # met again before its depth is known: a loop
+        waiting = [bit]
+        while waiting:
+            at = waiting[-1]
+            if isinstance(at, str) or at in self.depths:
+                waiting.pop()
+                continue
+            registers, below = self._step(at)
+            unknown = [b for b in below if not isinstance(b, str) and b not in self.depths]
+            if unknown:
+                if at in entered or not entered.isdisjoint(unknown):
+                    raise PipelineError("the data path feeds back into itself")
+                entered.add(at)
+                waiting += unknown
+                continue
+            depths = (self.depths[b] for b in below if not isinstance(b, str))
+            found = {0} if at in self.origin else {depth for depth in depths if depth is not None}
+            if len(found) > 1:
+                name, _, _ = self.driver[at]
+                raise PipelineError(f"codes of different beats meet in {self.cells[name]['type']} '{name}'")
+            self.depths[at] = registers + found.pop() if found else None
+            entered.discard(at)
+        return None if isinstance(bit, str) else self.depths[bit]
 
-    def _found_depth(self, bit: Bit) -> int | None:
+    def _step(self, bit: Bit) -> tuple[int, list[Bit]]:
+        """Registers (0 or 1) between a wire and the wires that it comes from, and those."""
         if bit in self.origin:
             if self.origin[bit] != "s_axis_tdata":
                 raise PipelineError(f"m_axis_tdata depends on {self.origin[bit]}")
-            return 0
+            return 0, []
         name, _, place = self.driver.get(bit, ("", "", 0))
         if not name:
             raise PipelineError("m_axis_tdata depends on a wire that nothing drives")
         cell = self.cells[name]
         if cell["type"] == "$dffe" and self._moves_with_the_stream(cell):
-            below = self._depth(cell["connections"]["D"][place])
-            return None if below is None else below + 1
-        depths = {self._depth(source) for source in self._sources(name)} - {None}
-        if len(depths) > 1:
-            raise PipelineError(f"codes of different beats meet in {cell['type']} '{name}'")
-        return depths.pop() if depths else None
+            return 1, [cell["connections"]["D"][place]]
+        return 0, self._sources(name)
 
     def _moves_with_the_stream(self, cell: Mapping[str, Any]) -> bool:
         pins = cell["connections"]

@@ -127,9 +127,9 @@ def _said(unit: Mapping[str, Any], verilog: str, mode: str) -> str:
     define = " -DINDUCTIVE" if mode == "prove" else ""
     depth = _PROOF_STEPS if mode == "prove" else latency + _SPARE_STEPS
     task = _TASK.format(mode=mode, depth=depth, top=unit["top"], define=define)
-    sby, names = _tools()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        sby, names = _tools(folder / "tools")
         for file, text in (("unit.v", verilog), ("rules.sv", _rules(latency)), ("stream.sby", task)):
             (folder / file).write_text(text)
         # 2: a rule is broken; 4: neither proved nor broken; 16: something in the logs is wrong.
@@ -149,10 +149,11 @@ def _rules(latency: int) -> str:
     return rules.replace("LATENCY", str(latency))
 
 
-def _tools() -> tuple[Found, list[str]]:
+def _tools(scratch: Path) -> tuple[Found, list[str]]:
     """SymbiYosys with all that it calls on its PATH, and the arguments that name them."""
     sby, yosys, smtbmc, z3 = (tool.require() for tool in (SBY, YOSYS, SMTBMC, Z3))
-    folders = [str(found.path.absolute().parent) for found in (yosys, smtbmc, z3)]
+    folders = [str(found.path.parent) for found in (yosys, smtbmc)]
+    folders.insert(0, str(z3.folder_as(Z3.command, scratch)))  # it is called by that name
     path = os.pathsep.join([*folders, os.environ.get("PATH", "")])
     arguments = ["--yosys", yosys.path.name, "--smtbmc", smtbmc.path.name]
     return dataclasses.replace(sby, environment={"PATH": path}), arguments

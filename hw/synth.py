@@ -69,7 +69,7 @@ def synthesize(
         for key in job.place[:-1]:
             place = place.setdefault(key, {})
         place[job.place[-1]] = answer
-    ordered = {unit["name"]: _summed_up(unit, found[unit["name"]], config) for unit in units}
+    ordered = {unit["name"]: _summed_up(unit, found[unit["name"]], config, folder) for unit in units}
     return {
         "tools": {tool.name: tool.version for tool in used},
         "units": ordered,
@@ -154,11 +154,16 @@ def _jobs(
         jobs.append(Job(unit["name"], ("fmax_mhz",), timed))
     allowed = partial(resources, text, [top], HARD_BLOCK_FAMILY, cache=cache, hard_blocks=True)
     jobs.append(Job(unit["name"], ("hard_blocks",), allowed))
-    beside = folder / "operator" / unit["verilog"]
+    beside = _operator_verilog(unit, folder)
     if beside.exists() and OPERATOR_FAMILY in config.families:
         plain = partial(resources, read_text(beside), [top, lane], OPERATOR_FAMILY, cache=cache)
         jobs.append(Job(unit["name"], ("operator",), plain))
     return jobs
+
+
+def _operator_verilog(unit: Mapping[str, Any], folder: Path) -> Path:
+    """Where the operator pipeline of a unit is, if there is one."""
+    return folder / "operator" / str(unit["verilog"])
 
 
 def _answers(jobs: Sequence[Job], workers: int) -> list[tuple[Job, Any]]:
@@ -176,7 +181,9 @@ def _answers(jobs: Sequence[Job], workers: int) -> list[tuple[Job, Any]]:
     return answers
 
 
-def _summed_up(unit: Mapping[str, Any], found: Mapping[str, Any], config: SynthConfig) -> dict[str, Any]:
+def _summed_up(
+    unit: Mapping[str, Any], found: Mapping[str, Any], config: SynthConfig, folder: Path
+) -> dict[str, Any]:
     lanes = int(unit["lanes"])
 
     def named(counts: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,8 +201,9 @@ def _summed_up(unit: Mapping[str, Any], found: Mapping[str, Any], config: SynthC
     if "fmax_mhz" in found:
         body["fmax_mhz"] = found["fmax_mhz"]
     if "operator" in found:
-        ulp = (unit.get("operator") or {}).get("max_ulp", 0)
-        body["operator"] = {"family": OPERATOR_FAMILY, "max_ulp": ulp} | named(found["operator"])
+        described = read_json(_operator_verilog(unit, folder).with_suffix(".json"))
+        body["operator"] = {"family": OPERATOR_FAMILY, "max_ulp": described["max_ulp"]}
+        body["operator"] |= named(found["operator"])
     return body
 
 

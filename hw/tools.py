@@ -37,6 +37,16 @@ class Found:
         """Name and version, for reports and cache keys."""
         return f"{self.name} {self.version}".strip()
 
+    def folder_as(self, command: str, scratch: Path) -> Path:
+        """A folder in which a command's name is this tool: its own, or ``scratch`` with a link to it."""
+        if self.path.name == command:
+            return self.path.parent
+        scratch.mkdir(parents=True, exist_ok=True)
+        link = scratch / command
+        link.unlink(missing_ok=True)
+        link.symlink_to(self.path)
+        return scratch
+
     def run(self, *args: str, cwd: Path, accept: Collection[int] = (0,)) -> str:
         """Run it in a folder; its standard output.
 
@@ -106,7 +116,7 @@ class Tool:
 
     def _given(self, text: str) -> tuple[Path, dict[str, str]] | None:
         path = shutil.which(text)
-        return None if path is None else (Path(path), {})
+        return None if path is None else (Path(path).absolute(), {})
 
     def _own(self) -> tuple[Path, dict[str, str]] | None:
         if self.package:

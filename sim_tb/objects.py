@@ -9,11 +9,14 @@ offer a hook before the compiler (``OBJCACHE``); the script below sits there and
 from __future__ import annotations
 
 import hashlib
+import shlex
 import subprocess
 from pathlib import Path
 
 from sw.files import write_text
 
+BUILT = "build/built.json"
+"""Below a job's folder: what its build was made from, there once it is whole."""
 FOLDER_VARIABLE = "NORMFORGE_OBJECTS"
 
 _SCRIPT = """\
@@ -48,4 +51,4 @@ def install(folder: Path, *tools: str) -> dict[str, str]:
     kept.mkdir(parents=True, exist_ok=True)
     script = folder.resolve() / "keep_objects.sh"
     write_text(script, _SCRIPT)
-    return {"OBJCACHE": f"sh '{script}'", FOLDER_VARIABLE: str(kept)}
+    return {"OBJCACHE": f"sh {shlex.quote(str(script))}", FOLDER_VARIABLE: str(kept)}

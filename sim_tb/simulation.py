@@ -51,7 +51,7 @@ def applicable_tests(job: Job, replay_rows: int) -> list[str]:
 
 
 def _build(runner: Any, job: Job, folder: Path) -> None:
-    stamp = folder / "built.json"
+    stamp = folder.parent / objects.BUILT
     tools = os.environ.get(objects.FOLDER_VARIABLE, "")  # one folder for one set of tools
     wanted = {"verilog": file_digest(Path(job.verilog)), "top": job.top, "waves": job.waves, "tools": tools}
     if stamp.exists() and read_json(stamp) == wanted and (folder / job.top).exists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,15 +13,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from hw.tools import ToolError, require_simulator
+from hw.tools import VERILATOR, ToolError, require_simulator
 from sim_tb import objects
 from sim_tb.contract import Contract
 from sim_tb.job import figures_path, read_job, results_path, waves_path, write_expected, write_job
+from sim_tb.objects import BUILT
 from sim_tb.request import Request, Settings
 from sim_tb.results import Check, Report, read_cocotb_results
 from sw.files import make_folder, read_json
+from sw.ir.errors import InputError
 
 LOG = "simulation.log"
+_UNBUILDABLE = re.compile(r"[\s'\"`$#%;&|<>()*?:\\]")
+"""What is not to be in the path of a folder in which make is to build."""
 _MISSING_COCOTB = "cocotb must be 2.0 or later, not missing; pip install '.[sim]' in the clone"
 
 
@@ -29,7 +34,7 @@ def verify(requests: Sequence[Request], settings: Settings) -> Iterator[Report]:
 
     Raises:
         ToolError: cocotb, Verilator or what it calls is missing.
-        InputError: A file of a unit cannot be read, or the folder cannot be written.
+        InputError: A file of a unit cannot be read, or the folder cannot be written or built in.
     """
     environment = _environment(settings)
     for request in requests:
@@ -44,14 +49,26 @@ def verify(requests: Sequence[Request], settings: Settings) -> Iterator[Report]:
         yield from pool.map(lambda pair: _report(pair[0], pair[1], settings, environment), pairs)
 
 
+def _check_place(folder: Path) -> None:
+    """Make builds nothing below some folders."""
+    bad = _UNBUILDABLE.search(str(folder))
+    if bad:
+        raise InputError(
+            f"folder '{folder}' must have no '{bad.group()}' in its path: make, which builds simulations, "
+            "cannot work there"
+        )
+
+
 def _environment(settings: Settings) -> dict[str, str]:
     """The environment in which simulations run."""
     if not importlib.util.find_spec("cocotb_tools"):
         raise ToolError(_MISSING_COCOTB)
+    _check_place(settings.folder.absolute())
     verilator = require_simulator()
     cocotb = f"cocotb {importlib.metadata.version('cocotb')}"
     # Verilator's makefiles call "python": ours, whatever else is on the PATH.
-    path = [str(verilator.path.parent), str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    named = verilator.folder_as(VERILATOR.command, settings.folder.absolute() / "tools")  # as cocotb calls it
+    path = [str(named), str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     # Under pytest cocotb's runner would do more than run.
     inherited = {key: value for key, value in os.environ.items() if key != "PYTEST_CURRENT_TEST"}
     return {
@@ -99,6 +116,9 @@ def _simulation_checks(folder: Path, status: int, contract: Contract, settings: 
         reasons["random_stalls"] = "verify.stall_beats is 0"
     if not contract.expected.replay_raw.size:
         reasons["replay"] = "no recorded activations"
+    if status and not (folder / BUILT).exists() and not _errors(folder / LOG):
+        # Verilator has nothing against the unit's Verilog; it is what it calls that failed.
+        raise ToolError(f"simulation of '{folder.name}' must be built: {_log_excerpt(folder / LOG)}")
     lost = f"the simulation ended with status {status}: {_log_excerpt(folder / LOG)}"
     checks = []
     for test in read_job(folder).tests:
@@ -112,5 +132,10 @@ def _simulation_checks(folder: Path, status: int, contract: Contract, settings: 
 def _log_excerpt(log: Path) -> str:
     """The first error in a log, or its last line, and where to read on."""
     lines = log.read_text(errors="replace").strip().splitlines() or ["it wrote nothing"]
-    errors = [line for line in lines if line.startswith("%Error")]
-    return f"{(errors or lines[-1:])[0].strip()} (see '{log}')"
+    of_make = [line for line in lines if "***" in line or "error:" in line]
+    return f"{(_errors(log) or of_make or lines[-1:])[0].strip()} (see '{log}')"
+
+
+def _errors(log: Path) -> list[str]:
+    """What Verilator calls errors."""
+    return [line for line in log.read_text(errors="replace").splitlines() if line.startswith("%Error")]

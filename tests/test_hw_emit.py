@@ -235,6 +235,13 @@ def test_the_command_writes_a_vendors_project_of_all_units(
     assert not STAGE.run(run), "nothing changed"
 
 
+def test_cores_bear_the_name_of_the_run(run: RunDir) -> None:
+    STAGE.run(run)
+    other = RunDir(run.root, dataclasses.replace(run.config, name="other"))
+    assert STAGE.run(other)
+    assert "normforge:other:" in (run.hdl / "top.core").read_text()
+
+
 def test_units_of_sites_that_are_gone_are_removed(run: RunDir) -> None:
     STAGE.run(run)
     functions = run.read_functions()

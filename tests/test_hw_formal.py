@@ -9,7 +9,7 @@ import pytest
 from hw import formal
 from hw.compile import Order, compile_formula
 from hw.formal import Proof, check, main, prove, small_units
-from hw.formal_pipeline import pipeline_problem
+from hw.formal_pipeline import PipelineError, _Netlist, pipeline_problem
 from hw.formal_stream import stream_problem
 from hw.formal_table import table_problem
 from hw.tools import ToolError
@@ -48,6 +48,39 @@ def unit(folder: Path) -> Unit:
 def edited(text: str, old: str, new: str) -> str:
     assert old in text
     return text.replace(old, new)
+
+
+def chain(length: int, *, loops: bool) -> dict[str, Any]:
+    """A flat module of registers one after the other, of which the first may read the last."""
+    register = {
+        "type": "$dffe",
+        "parameters": {"CLK_POLARITY": "1", "EN_POLARITY": "1"},
+        "port_directions": {"CLK": "input", "EN": "input", "D": "input", "Q": "output"},
+    }
+    data, clock, ready = 2, 0, 1
+    cells = {
+        f"r{k}": register
+        | {"connections": {"CLK": [clock], "EN": [ready], "D": [data + k], "Q": [data + k + 1]}}
+        for k in range(length)
+    }
+    if loops:
+        cells["r0"]["connections"]["D"] = [data + length]
+    ports = {
+        "clk": [clock],
+        "s_axis_tready": [ready],
+        "s_axis_tdata": [data],
+        "m_axis_tdata": [data + length],
+    }
+    return {"ports": {name: {"bits": bits} for name, bits in ports.items()}, "cells": cells}
+
+
+def test_pipelines_of_any_depth_are_followed() -> None:
+    netlist = _Netlist(chain(5000, loops=False))
+    netlist.check_data(5000)
+    with pytest.raises(PipelineError, match="m_axis_tdata is 5000 registers from s_axis_tdata, not 4999"):
+        netlist.check_data(4999)
+    with pytest.raises(PipelineError, match="the data path feeds back into itself"):
+        _Netlist(chain(5000, loops=True)).check_data(5000)
 
 
 @pytest.mark.slow

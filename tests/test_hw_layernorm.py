@@ -138,6 +138,7 @@ CYCLES = {
     "affine": (norm_of(16, affine=affine_of(16)), 1),
     "RMSNorm": (norm_of(16, rms=True), 1),
     "RMSNorm, affine": (norm_of(16, rms=True, affine=affine_of(16)), 2),
+    "a channel of one bit": (norm_of(1, "u1.0"), 1),
     "eps that leaves no zeros": (norm_of(16, "s4.0", eps=1e4), 1),
 }
 

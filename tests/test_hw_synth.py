@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import hw.synth
 from hw.measure import resources
 from hw.synth import STAGE
 from sw import cli
@@ -29,6 +30,24 @@ def test_a_unit_that_stands_alone_is_synthesized(unit: Path, capsys: pytest.Capt
     assert found["families"]["xc7"]["top"] == counts
     assert found["fmax_mhz"]["target"] == 150
     assert f"{found['fmax_mhz']['median']:.0f}" in capsys.readouterr().out
+
+
+def test_an_operator_pipeline_that_is_off_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("compile", "tanh(1.3*x) + 0.01*sin(9*x)*exp(-x*x)", "--in", "s10.6", "--out", "s10.8")
+    assert cli.main([*words, "--realize", "table", "-o", "out"]) == 0
+    assert cli.main([*words, "--realize", "operator", "-o", "out/operator"]) == 0
+    off = read_json(tmp_path / "out/operator/unit.json")["max_ulp"]
+    assert off > 0
+    counts = {"lut": 7, "ff": 1, "dsp": 0, "bram": 0, "carry": 0, "mux": 0, "lutram": 0}
+    tops = ("normforge_unit", "normforge_unit.lane0")
+    monkeypatch.setattr(hw.synth, "resources", lambda *_, **__: dict.fromkeys(tops, counts))
+    few = ("--set", "synth.pnr_seeds=0", "--set", "synth.families=['xc7']")
+    assert cli.main(["synth", "out/unit.json", *few]) == 0
+    report = read_json(tmp_path / "out/unit.synth.json")
+    assert report["units"]["unit"]["operator"]["max_ulp"] == off
+    assert f"+-{off} ulp" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

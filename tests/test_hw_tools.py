@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,28 @@ def test_an_override_wins_and_is_identified(
     found = tool.require()
     assert found.identifier == "Drill 2.10.3"
     assert found.run("x", cwd=tmp_path) == "Drill v2.10.3\n"
+
+
+def test_a_tool_may_be_named_relative_to_this_folder(
+    tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    script(tmp_path / "drill", "echo Drill v2.10.3")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DRILL", "./drill")
+    assert tool.require().run("x", cwd=tmp_path / "elsewhere") == "Drill v2.10.3\n"
+
+
+def test_a_tool_of_another_name_is_found_by_the_command_s(
+    tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DRILL", str(script(tmp_path / "drill-2.10", "echo Drill v2.10.3")))
+    found, scratch = tool.require(), tmp_path / "scratch"
+    for _ in range(2):
+        assert found.folder_as("drill", scratch) == scratch
+    done = subprocess.run([scratch / "drill"], capture_output=True, text=True, check=True)
+    assert done.stdout == "Drill v2.10.3\n"
+    assert found.folder_as("drill-2.10", tmp_path / "none") == tmp_path
 
 
 def test_a_failing_run_shows_its_last_line(

@@ -180,6 +180,15 @@ def test_mpmath_s_bounds_hold_against_more_digits(name):
             )
 
 
+def test_erf_is_one_where_it_is_to_all_bits():
+    erf = multiprecision(120).functions["erf"]
+    for v in (9.3, 9.42, 9.43, -9.43, 40.0, -1e9):
+        with mpmath.workprec(120):
+            found = erf(mpmath.mpf(v))
+        with mpmath.workprec(2000):
+            assert abs(found - mpmath.erf(mpmath.mpf(v))) < mpmath.mpf(2) ** -119, v
+
+
 def test_huge_exponents_are_infinite():
     with mpmath.workprec(80):
         number = np.array([mpmath.mpf(10) ** 7], dtype=object)

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sw.ir import interpret
+from sw.ir.design import designs
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
+from sw.ir.pipelining import Pipelining
 from sw.ir.realize import candidates, realize
 from sw.ir.realize.reachable import easier, reachable_codes
 from sw.ir.realize.target import Target
@@ -74,6 +76,20 @@ def test_codes_that_never_occur_make_units_cheaper() -> None:
     assert cheapest.lut6 < 0.7 * plain.lut6
     table = interpret.table(cheapest.program)
     assert np.array_equal(table[codes + 2048], full.at(codes))
+
+
+@pytest.mark.parametrize("text", ["x", "clip(0.75*x)", "abs(x)", "relu(x)", "tanh(x)"])
+def test_designs_of_easier_maps_are_right_at_the_reachable_codes(text: str) -> None:
+    full = Target.of(parse(text), S("s8.4"), S("s8.4"))
+    codes = np.array([-100, -60, -3, 0, 2, 7, 50, 120])
+    found = designs(easier(full, codes), Pipelining())
+    assert found
+    for design in found:
+        table = interpret.table(design.program)
+        off = np.abs(table[codes + 128] - full.at(codes)).max()
+        assert off <= design.realization.max_ulp
+    kinds = [design.realization.kind for design in designs([full], Pipelining())]
+    assert set(kinds) <= {design.realization.kind for design in found}, "the whole map is one of them"
 
 
 def held(values: dict[int, int], low: int, high: int) -> list[int]:

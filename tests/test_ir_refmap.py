@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from sw.ir import refmap
 from sw.ir.bounded import FLOAT64
 from sw.ir.errors import InputError
 from sw.ir.expr import evaluate, interpret_expr
@@ -172,6 +173,27 @@ def test_floor_of_what_only_seems_to_reach_an_integer():
     assert reference_map(parse("floor(0.99999999999999999999*x)"), S("s4.0"), S("s5.0")).tolist() == expected
     half = parse("floor(2*sigmoid(x))")  # exactly 1 at x = 0, which no precision can prove
     assert reference_map(half, S("s3.0"), S("s4.0")).tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "input", "far", "expected"),
+    [
+        ("floor(erf(x))", "u5.0", 19, 0),  # below 1 by less than 2^-500, which 1920 bits tell from 1
+        ("floor(1 - exp(-x*x))", "u5.0", 19, 0),
+        ("floor(4*tanh(x))", "u8.0", 166, 3),
+        ("0.5 + sqrt(exp(-x*x))", "u5.0", 26, 1),  # just above a tie
+    ],
+)
+def test_what_lies_near_an_integer_is_not_taken_for_it(text, input, far, expected):
+    output = S("u3.0")
+    assert set(reference_map(parse(text), S(input), output)[far:].tolist()) == {expected}
+
+
+def test_open_codes_are_decided_in_parts(monkeypatch):
+    formula, formats = parse("0.578125*erf(3*x)"), (S("s7.4"), S("s8.5"))
+    whole = reference_map(formula, *formats)
+    monkeypatch.setattr(refmap, "_OPEN_CHUNK", 5)
+    np.testing.assert_array_equal(reference_map(formula, *formats), whole)
 
 
 @pytest.mark.parametrize(

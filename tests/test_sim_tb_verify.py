@@ -368,6 +368,29 @@ def test_missing_verilator_is_one_line_and_status_2(tmp_path, monkeypatch, capsy
     )
 
 
+@pytest.mark.parametrize(("folder", "letter"), [("a b", " "), ("it's", "'")])
+def test_a_folder_that_make_cannot_build_in_is_refused(tmp_path, capsys, folder, letter):
+    assert main([str(make_unit(tmp_path / folder, "unit"))]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"normforge: folder '{tmp_path / folder}")
+    assert f"must have no '{letter}' in its path: make, which builds simulations" in line
+
+
+@pytest.mark.tools
+def test_a_build_that_fails_by_itself_is_no_fault_of_the_unit(tmp_path, monkeypatch, capsys):
+    make = tmp_path / "bin/make"
+    make.parent.mkdir()
+    make.write_text("#!/bin/sh\necho 'make: *** no space left on this planet'\nexit 2\n")
+    make.chmod(0o755)
+    for name in ("CXX", "MAKE"):
+        monkeypatch.setenv(name, str(make))
+    monkeypatch.setenv("PATH", str(make.parent), prepend=":")
+    path = make_unit(tmp_path, "unit")
+    assert main([str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("normforge: simulation of 'unit' must be built: make: *** no space left")
+
+
 def test_missing_cocotb_is_one_line_and_status_2(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "cocotb_tools", None)
     assert main([str(make_unit(tmp_path, "unit"))]) == 2

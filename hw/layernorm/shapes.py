@@ -57,7 +57,7 @@ class Shapes:
 
     @property
     def radicand(self) -> Shape:
-        return unsigned(2 * -(-self.norm.radicand_max.bit_length() // 2))
+        return unsigned(2 * max(1, -(-self.norm.radicand_max.bit_length() // 2)))
 
     @property
     def max_shift(self) -> int:

@@ -22,6 +22,8 @@ from sw.ir.expr import NUMPY_OPS
 Bounded = tuple[Any, Any]
 _ULPS = 4
 """What a library function may be off, in units of 2^-53 of its value: two to four last places."""
+_ERF_SPARE_BITS = 8
+"""Beyond the working precision, where erf is taken for 1."""
 _EXP_LIMIT = 1e6
 _SIN_BITS = 4096
 _FUNCTIONS = ("tanh", "erf", "exp", "log", "sqrt", "atan", "sin", "sigmoid", "floor")
@@ -113,10 +115,11 @@ class Arithmetic:
     def _floor(self, a: Bounded) -> Bounded:
         floor = self.functions["floor"]
         nearest = floor(a[0] + 0.5)
-        known = (np.abs(a[0] - nearest) + a[1]) < self.tie
-        low, high = enclosure(a)
+        low, high = (floor(end) for end in enclosure(a))
+        # An integer only where the enclosure does not say on which side of it the argument is.
+        known = ((np.abs(a[0] - nearest) + a[1]) < self.tie) & (low != high)
         v = np.where(known, nearest, floor(a[0]))
-        e = np.maximum(v - floor(low), floor(high) - v)
+        e = np.maximum(v - low, high - v)
         return v, np.where(known, 0 * e, e)
 
     def _lipschitz(self, name: str, slope: float, *, floor: float = 0.0) -> Callable[[Bounded], Bounded]:
@@ -140,8 +143,9 @@ class Arithmetic:
         return np.where(safe, v, np.nan), np.where(safe, e, np.inf)
 
     def _sqrt(self, a: Bounded) -> Bounded:
-        zero = ((a[0] == 0) & (a[1] == 0)) | (np.abs(a[0]) + a[1] < self.tie)
-        safe = (a[0] > 2 * a[1]) | zero
+        positive = a[0] > 2 * a[1]
+        zero = ~positive & (((a[0] == 0) & (a[1] == 0)) | (np.abs(a[0]) + a[1] < self.tie))
+        safe = positive | zero
         inside = np.where(zero, 0 * a[0], np.where(safe, a[0], 1))
         v = self.functions["sqrt"](inside)
         e = a[1] / np.where(v == 0, 1, v) + self._rounding(v)
@@ -230,7 +234,7 @@ def multiprecision(bits: int, tie: Any = 0.0) -> Arithmetic:
     def quotient(a: Any, b: Any, q: Any) -> Any:
         return np.abs(a) * unit * 2
 
-    names = {"tanh": mpmath.tanh, "erf": mpmath.erf, "exp": _mp_exp, "log": mpmath.log}
+    names = {"tanh": mpmath.tanh, "erf": _mp_erf, "exp": _mp_exp, "log": mpmath.log}
     names |= {"sqrt": mpmath.sqrt, "atan": mpmath.atan, "sin": _mp_sin, "sigmoid": _mp_sigmoid}
     names |= {"floor": mpmath.floor}
     functions = {name: np.frompyfunc(f, 1, 1) for name, f in names.items()}
@@ -254,6 +258,13 @@ def _mp_exp(v: Any) -> Any:
 def _mp_sin(v: Any) -> Any:
     """sin, not a number where its argument is so large that no precision of ours knows its phase."""
     return mpmath.sin(v) if mpmath.isfinite(v) and mpmath.mag(v) < _SIN_BITS else mpmath.nan
+
+
+def _mp_erf(v: Any) -> Any:
+    """erf, which is 1 to all bits sooner than mpmath sees it: 1 - erf(v) < exp(-v^2)."""
+    if v * v > (mpmath.mp.prec + _ERF_SPARE_BITS) * mpmath.ln2:
+        return mpmath.sign(v)
+    return mpmath.erf(v)
 
 
 def _mp_sigmoid(v: Any) -> Any:

@@ -18,6 +18,8 @@ _PRECISIONS = (120, 480, 1920)
 """mpmath bits tried in turn; what 1920 bits cannot tell from a tie counts as one."""
 _CHUNK = 1 << 14
 """Codes that are looked at at once: a formula may have thousands of intermediate values for each."""
+_OPEN_CHUNK = 1 << 10
+"""The same of those that float64 leaves open, whose values take a hundred times as much."""
 _TIE = mpmath.mpf(2) ** -256
 """An enclosure around half a code must be narrower than this for a tie."""
 
@@ -53,8 +55,9 @@ def reference_map(expr: Expr, input: FixedFormat, output: FixedFormat) -> IntArr
         decided[part] = same = low == high
         result[part][same] = low[same].astype(np.int64)
     open_codes = np.flatnonzero(~decided)
-    if open_codes.size:
-        result[open_codes] = _decide(expr, codes[open_codes], input, output)
+    for start in range(0, len(open_codes), _OPEN_CHUNK):
+        some = open_codes[start : start + _OPEN_CHUNK]
+        result[some] = _decide(expr, codes[some], input, output)
     return np.repeat(result, block)
 
 

@@ -181,6 +181,8 @@ def plan_kind(kind: str, target: Target) -> Realization:
 
 
 def _planned(kind: str, target: Target) -> Program:
+    if kind in _OF_FORMULA and not target.is_formula:
+        raise NotApplicableError(f"map must be that of '{target.expr}' at every code for kind {kind}")
     idle = 0 if kind in _OF_FORMULA else target.idle_bits()
     if not idle:
         return KINDS[kind](target)

@@ -42,12 +42,12 @@ def easier(target: Target, codes: IntArray) -> list[Target]:
     index = codes - target.input.min_raw
     known = np.zeros(len(target.map), dtype=bool)
     known[index] = True
-    found = [target, replace(target, map=_held(target.map, known))]
+    found = [target, replace(target, map=_held(target.map, known), is_formula=False)]
     if target.input.signed:
         for sign in (-1, 1):
             mirrored = _mirrored(target, known, sign)
             if mirrored is not None:
-                found.append(replace(target, map=mirrored))
+                found.append(replace(target, map=mirrored, is_formula=False))
     return found
 
 

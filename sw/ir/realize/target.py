@@ -26,6 +26,7 @@ class Target:
         map: T, int64, one entry an input code, index 0 = the most negative.
         max_ulp: 0: every entry equal; 1: at most one output code away.
         budget: LUTs that a plan must beat to be of use; it may give up where it cannot.
+        is_formula: Whether the map is the formula's at every code; else a plan must not look at that.
     """
 
     expr: Expr
@@ -34,6 +35,7 @@ class Target:
     map: IntArray
     max_ulp: int = 0
     budget: float = math.inf
+    is_formula: bool = True
 
     @classmethod
     def of(cls, expr: Expr, input: FixedFormat, output: FixedFormat, max_ulp: int = 0) -> Target:
