@@ -8,39 +8,26 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gp.baselines import fit_homogeneous, score_form
-from gp.fitness import bin_pairs, split_pairs
+from gp.fitness import bin_pairs
+from gp.formats import Formats, checked_format, site_formats
 from gp.front import Archive, Point, choose
-from gp.pairs import SitePairs, check_weighted, load_pairs, read_sites
+from gp.pairs import SitePairs, check_weighted, read_sites
 from gp.parallel import run_all
 from gp.pictures import draw_site
 from gp.task import Task, form_json, read_split, run_task
-from sw.config import EvolveConfig, RunConfig, UnitConfig, from_dict
+from sw.config import EvolveConfig, from_dict
 from sw.files import make_folder, read_json, write_json, write_text
 from sw.ir.errors import InputError
 from sw.ir.expr import X, const, node
-from sw.ir.formats import MAX_FRAC, FixedFormat, FloatArray
+from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
 from sw.run_dir import RunDir
 from sw.stage import Stage
-
-Formats = tuple[FixedFormat, FixedFormat]
-"""Of a unit's input and output."""
-INTEGER_BITS = 2
-"""Bits between sign and binary point of an output format: s8.5 holds +-3.97, and y is about +-3."""
-MIN_WIDTH, MAX_WIDTH = 2, 16
-"""Widest formats whose map is enumerated again and again."""
-MAX_FINER = 40
-"""Bits that an input format from data may be finer than one that covers every x."""
-UNEXPLAINED = 0.002
-"""R^2 that a covering input format may lose against a finer one that saturates."""
 
 
 def evolve_run(run: RunDir) -> None:
@@ -53,7 +40,7 @@ def evolve_run(run: RunDir) -> None:
     formats = dict[str, Formats]()
     for site in sites:
         covering = FixedFormat.parse(captured[site.site]["input"])
-        formats[site.site] = _formats(run.captures, site, run.config, covering)
+        formats[site.site] = site_formats(run.captures, site, run.config, covering)
     _evolve(run, run.captures, sites, formats)
 
 
@@ -80,7 +67,7 @@ def evolve_pairs(
         in_width: Input bits, by default those of ``UnitConfig``; the binary point leaves one bit of room
             above each site's largest |x|, unless the values near 0 would then be too coarse.
         out_width: Output bits, likewise; the scale fills them, and where no scale folds
-            (``affine="none"``) they cover each site's largest |y|.
+            (``affine="none"``) they round each site's y with the least error.
         input: Input format of every site, such as ``s16.11``; wins over ``in_width``.
         output: Output format, such as ``s8.5``; wins over ``out_width``.
         force: Search again what a call before left.
@@ -93,13 +80,10 @@ def evolve_pairs(
         raise InputError(
             "evolve_pairs must stand below 'if __name__ == \"__main__\":' in a script, which workers import"
         )
-    fixed_input = None if input is None else _checked_format("input", input)
-    fixed_output = None if output is None else _checked_format("output", output)
-    widths = {
-        "in_width": fixed_input.width if fixed_input else in_width,
-        "out_width": fixed_output.width if fixed_output else out_width,
-    }
-    unit = {name: width for name, width in widths.items() if width is not None}
+    given = {"input": input, "output": output}
+    fixed = [None if text is None else checked_format(name, text) for name, text in given.items()]
+    widths = [f.width if f else width for f, width in zip(fixed, (in_width, out_width), strict=True)]
+    unit = {name: w for name, w in zip(("in_width", "out_width"), widths, strict=True) if w is not None}
     config = from_dict(
         {"name": "pairs", "seed": seed, "model": {"name": "none"}, "unit": unit, "evolve": settings}
     )
@@ -107,67 +91,12 @@ def evolve_pairs(
     if config.evolve.weights == "sensitivity":
         check_weighted(pairs, sites)
     run = RunDir(make_folder(out), config)
-    formats = {s.site: _formats(pairs, s, config, None, fixed_input, fixed_output) for s in sites}
+    formats = {s.site: site_formats(pairs, s, config, None, *fixed) for s in sites}
     with run.locked():
         if force:
             _forget(run)
         _evolve(run, pairs, sites, formats)
     return run
-
-
-def output_format(unit: UnitConfig) -> FixedFormat:
-    """The output format of a unit's width, where f is scaled to fill it: its binary point is a convention."""
-    return FixedFormat(unit.out_width, unit.out_width - 1 - INTEGER_BITS)
-
-
-def _formats(
-    pairs: Path,
-    site: SitePairs,
-    config: RunConfig,
-    covering: FixedFormat | None,
-    input: FixedFormat | None = None,
-    output: FixedFormat | None = None,
-) -> Formats:
-    """A site's input and output format: those that are given, or from its pairs.
-
-    ``covering`` is an input format with room above every x, where it is known better than from the pairs.
-    """
-    x, y, w = load_pairs(pairs, site.site)
-    if input is None:
-        largest = site.absmax * 2.0**config.capture.headroom_bits
-        covering = covering or FixedFormat.covering(largest, config.unit.in_width)
-        input = _fine_enough(covering, x, y, w, config)
-    if output is None:
-        output = output_format(config.unit)
-        if config.evolve.affine == "none":
-            output = FixedFormat.covering(float(np.abs(y).max()), output.width)
-    return input, output
-
-
-def _fine_enough(
-    wide: FixedFormat, x: FloatArray, y: FloatArray, w: FloatArray | None, config: RunConfig
-) -> FixedFormat:
-    """The coarsest input format that explains nearly all that x explains.
-
-    It is the one that covers every x with room to spare, unless x spans so many octaves that a finer,
-    saturating one is better.
-    """
-    weights = w if config.evolve.weights == "sensitivity" else None  # as the tasks split them
-    split = split_pairs(x, y, weights, share=config.evolve.held_out, seed=config.seed)
-    target = bin_pairs(split.x, split.y, split.w, growth_penalty=0.0)
-    finer = [replace(wide, frac=frac) for frac in range(wide.frac, min(MAX_FRAC, wide.frac + MAX_FINER) + 1)]
-    explained = [target.explained(f) for f in finer]
-    good = max(explained) - UNEXPLAINED * target.variance
-    return next(f for f, e in zip(finer, explained, strict=True) if e >= good)
-
-
-def _checked_format(name: str, text: str) -> FixedFormat:
-    fixed = FixedFormat.parse(text)
-    if not MIN_WIDTH <= fixed.width <= MAX_WIDTH:
-        raise InputError(
-            f"{name} format must have {MIN_WIDTH}..{MAX_WIDTH} bits, not {fixed.width} ('{fixed}')"
-        )
-    return fixed
 
 
 def _evolve(

@@ -48,6 +48,7 @@ class Priced:
     price: float
     error: float
     """1 - R^2 of the integer map on the learning pairs."""
+    is_constant: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ class Lowering:
             except InputError:
                 continue  # only sketched so far, and undefined at some code
             final.add(made.price, made.error, made)
-        return [priced for priced in final.items if priced.scale] or final.items
+        return [priced for priced in final.items if not priced.is_constant] or final.items
 
     @property
     def variance(self) -> float:
@@ -214,7 +215,8 @@ class Lowering:
         codes = self._output.to_real(table(realization.program))
         scale, offset = self._stats.fit(codes, self._affine)
         error = 1.0 - self._stats.r2(codes, scale, offset)
-        return Priced(expr, realization, scale, offset, self._pricer.price(expr, realization), error)
+        price, is_constant = self._pricer.price(expr, realization), bool(np.ptp(codes) == 0)
+        return Priced(expr, realization, scale, offset, price, error, is_constant)
 
 
 def _thinned(archive: Archive[Item]) -> list[Item]:

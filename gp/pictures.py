@@ -78,13 +78,16 @@ def draw_pairs(
     cmap: Colormap | str = "Greys",
 ) -> None:
     """Density of (x, y), mean of y at x, and scale * f(x) + offset of the integer program."""
-    x, y, _ = load_pairs(pairs, site)
+    x, y, stored = load_pairs(pairs, site)
     thinned = slice(None, None, max(1, len(x) // _MOST_PAIRS))
     x, y = x[thinned].astype(np.float64), y[thinned].astype(np.float64)
+    is_weighted = run.config.evolve.weights == "sensitivity" and stored is not None
+    w = stored[thinned].astype(np.float64) if is_weighted and stored is not None else np.ones(len(x))
     reach_x, reach_y = np.quantile(np.abs(x), _SHOWN) or 1.0, np.quantile(np.abs(y), _SHOWN) or 1.0
     extent = (-reach_x, reach_x, -reach_y, reach_y)
     panel.hexbin(x, y, gridsize=70, bins="log", extent=extent, cmap=cmap, linewidths=0.1, rasterized=True)
-    panel.plot(*_conditional_mean(x, y), color="tab:orange", lw=2, label="mean of y at x")
+    label = "weighted mean of y at x" if is_weighted else "mean of y at x"
+    panel.plot(*_conditional_mean(x, y, w), color="tab:orange", lw=2, label=label)
     grid = np.linspace(-reach_x, reach_x, 400)
     if show_dyt:
         dyt = evaluate(parse(entry["baselines"]["dyt"]["expression"]), grid)
@@ -134,8 +137,12 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(scratch, format="png", metadata={"Software": None})
 
 
-def _conditional_mean(x: FloatArray, y: FloatArray, bins: int = 80) -> tuple[FloatArray, FloatArray]:
-    """Means of x and y in bins of equally many pairs."""
+def _conditional_mean(
+    x: FloatArray, y: FloatArray, w: FloatArray, bins: int = 80
+) -> tuple[FloatArray, FloatArray]:
+    """Weighted means of x and y in bins of equally many pairs that count."""
     order = np.argsort(x, kind="stable")
+    order = order[w[order] > 0]
     parts = [part for part in np.array_split(order, bins) if part.size]
-    return np.array([x[p].mean() for p in parts]), np.array([y[p].mean() for p in parts])
+    x_mean, y_mean = (np.array([np.average(v[p], weights=w[p]) for p in parts]) for v in (x, y))
+    return x_mean, y_mean

@@ -55,6 +55,7 @@ def emit_unit(
     schedule: Schedule | None = None,
     library: str = "units",
     reachable: IntArray | None = None,
+    prefix: str = "normforge",
 ) -> dict[str, Any]:
     """Write ``<name>.v``, ``.table.npy``, ``.core`` and ``.json`` into a folder that may exist already.
 
@@ -63,7 +64,7 @@ def emit_unit(
 
     Args:
         program: What the unit computes.
-        name: Stem of the files; the top module is ``normforge_<name>``.
+        name: Stem of the files; the top module is ``<prefix>_<name>``.
         folder: Where the files go.
         expression: The function that the program realises, for the reader.
         realization: Kind of realisation.
@@ -74,6 +75,7 @@ def emit_unit(
         schedule: Where they are already: the program is taken as it is, and ``pipelining`` says nothing.
         library: FuseSoC's library of the unit: ``normforge:<library>:<name>:0.1.0``.
         reachable: The only input codes at which the unit promises anything, also written; None: all.
+        prefix: Of the module's name.
 
     Returns:
         What the JSON file says: ``name expression input output lanes latency_cycles ii realization
@@ -104,7 +106,7 @@ def emit_unit(
         "table_sha256": codes_digest(table),
         "table": f"{name}.table.npy",
         "verilog": f"{name}.v",
-        "top": f"{TOP_PREFIX}{name}",
+        "top": f"{prefix}_{name}",
     }
     if site:
         body["site"] = site
@@ -204,7 +206,7 @@ def _emit_run(run: RunDir) -> None:
             affine = {"folds": norm["foldable"], "reason": norm["reason"]}
             units.append(_emit_site(run, site, entry) | {"affine": affine})
             done(site)
-    top.write_top(run.hdl, units, run.config.name)
+    top.write_top(run.hdl, units, run.config.name, run.config.unit.prefix)
     write_json(run.manifest, {"units": units, "kept": captured.get("kept", {})})
     proofs = [results_path(unit["name"], run.hdl / unit["verilog"]) for unit in units]
     for folder in (run.hdl, run.operators):
@@ -216,7 +218,12 @@ def _emit_site(run: RunDir, site: str, entry: dict[str, Any]) -> dict[str, Any]:
     unit = run.config.unit
     program = read_program(run.program(site))
     shared = {"name": unit_name(site), "expression": entry["expression"], "site": site}
-    shared |= {"lanes": unit.lanes, "pipelining": Pipelining(unit.fmax_mhz), "library": run.config.name}
+    shared |= {
+        "prefix": unit.prefix,
+        "lanes": unit.lanes,
+        "pipelining": Pipelining(unit.fmax_mhz),
+        "library": run.config.name,
+    }
     body = emit_unit(
         program, folder=run.hdl, realization=entry["realization"], max_ulp=entry["max_ulp"], **shared
     )
@@ -224,7 +231,8 @@ def _emit_site(run: RunDir, site: str, entry: dict[str, Any]) -> dict[str, Any]:
         plain = realize(parse(entry["expression"]), program.input, program.output, kind="operator")
     except NotApplicableError:
         return body | {"operator": None}
-    shared["library"] += "_operator"
+    for key in ("library", "prefix"):  # both may come into one design
+        shared[key] += "_operator"
     beside = emit_unit(
         plain.program, folder=run.operators, realization=plain.kind, max_ulp=plain.max_ulp, **shared
     )

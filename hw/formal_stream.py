@@ -153,7 +153,9 @@ def _tools(scratch: Path) -> tuple[Found, list[str]]:
     """SymbiYosys with all that it calls on its PATH, and the arguments that name them."""
     sby, yosys, smtbmc, z3 = (tool.require() for tool in (SBY, YOSYS, SMTBMC, Z3))
     folders = [str(found.path.parent) for found in (yosys, smtbmc)]
-    folders.insert(0, str(z3.folder_as(Z3.command, scratch)))  # it is called by that name
+    scratch.mkdir()  # z3 is called by that name, and nothing else beside it is to be found first
+    (scratch / Z3.command).symlink_to(z3.path)
+    folders.insert(0, str(scratch))
     path = os.pathsep.join([*folders, os.environ.get("PATH", "")])
     arguments = ["--yosys", yosys.path.name, "--smtbmc", smtbmc.path.name]
     return dataclasses.replace(sby, environment={"PATH": path}), arguments

@@ -56,7 +56,13 @@ CELLS: dict[str, dict[str, tuple[str, ...]]] = {
         "bram": ("SB_RAM*", "SB_SPRAM*"),
     },
 }
-"""Kind of resource -> names of its cells, as shell patterns, first match counts."""
+"""Kind of resource -> names of its cells, as shell patterns, first match counts; of ``lutram`` their LUTs."""
+
+MEMORY_LUTS = {
+    **{"RAM32X1S": 1, "RAM64X1S": 1, "RAM32X1D": 2, "RAM64X1D": 2, "RAM32X2S": 2, "RAM128X1S": 2},
+    **{"RAM128X1D": 4, "RAM256X1S": 4, "RAM32M": 4, "RAM64M": 4, "TRELLIS_DPR16X4": 4},
+}
+"""LUTs that a cell of LUT memory takes (UG953, Lattice TN1264; without the slice that writes on ECP5)."""
 
 DEVICES: dict[str, tuple[Tool, tuple[str, ...]]] = {
     "ecp5": (NEXTPNR_ECP5, ("--25k", "--package", "CABGA381", "--speed", "6", "--out-of-context")),
@@ -82,7 +88,8 @@ def resources(
 
     Returns:
         Module -> ``{"lut", "ff", "carry", "mux", "lutram", "dsp", "bram"}``, counted in the netlist.
-        ECP5's ``lut`` includes the two LUTs that each carry cell occupies.
+        ``lut`` includes ``lutram``, the LUTs that are memory, and on ECP5 the two that each carry cell
+        occupies.
 
     Raises:
         ToolError: Yosys is missing, too old or fails.
@@ -107,7 +114,8 @@ def resources(
             for top, stat in zip(tops, stats, strict=True)
         }
 
-    return cached(cache, ["resources", verilog, script, yosys.identifier, CELLS[family]], compute)
+    key = [CELLS[family], MEMORY_LUTS] if hard_blocks else [CELLS[family]]
+    return cached(cache, ["resources", verilog, script, yosys.identifier, *key], compute)
 
 
 def cost(
@@ -237,8 +245,9 @@ def count_cells(cells: Mapping[str, int], family: str) -> dict[str, int]:
     for cell, number in cells.items():
         for kind, patterns in CELLS[family].items():
             if any(fnmatch.fnmatchcase(cell, pattern) for pattern in patterns):
-                counts[kind] += number
+                counts[kind] += number * (MEMORY_LUTS.get(cell, 1) if kind == "lutram" else 1)
                 break
+    counts["lut"] += counts["lutram"]
     if family == "ecp5":
         counts["lut"] += 2 * counts["carry"]
     return counts

@@ -172,7 +172,9 @@ def _read(
     m: Module, index: int, address: Value, content: Sequence[int], *, enable: Value | None = None
 ) -> Value:
     """Look-up in a read-only memory: combinational, or with ``enable`` from a block memory, a cycle later."""
-    style = {} if enable is None else {"ram_style": "block", "syn_ramstyle": "block_ram"}
+    style = (
+        {} if enable is None else {"rom_style": "block", "ram_style": "block", "syn_ramstyle": "block_ram"}
+    )
     memory = Memory(shape=_entry_shape(content), depth=len(content), init=content, attrs=style)
     m.submodules[f"table{index}"] = memory
     if enable is None:

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hw.axi_wrapper import template_text, wrapper_module, wrapper_verilog
+from hw.axi_wrapper import Units, template_text, wrapper_module, wrapper_verilog
 from hw.parts import VENDORS, vendor_options
+from hw.verilog_text import stream_ports
 from sw.files import make_folder
 
 SOURCES = "rtl"
@@ -76,9 +77,17 @@ def _write_sources(root: Path, folder: Path, body: Mapping[str, Any], fmax_mhz: 
         files[f"{SOURCES}/{verilog}"] = "verilogSource"
     (root / SOURCES / f"{name}_axis.v").write_text(wrapper_verilog(top, units))
     (root / SOURCES / f"{name}.vh").write_text(template_text(name, top, units))
-    clock = f"create_clock -name aclk -period {1000 / fmax_mhz:.3f} [get_ports aclk]\n"
-    (root / f"{name}.sdc").write_text(clock)
+    (root / f"{name}.sdc").write_text(_constraints(units, fmax_mhz))
     return files | {f"{SOURCES}/{name}_axis.v": "verilogSource", f"{name}.sdc": "SDC"}
+
+
+def _constraints(units: Units, fmax_mhz: float) -> str:
+    """The clock, and that ports have all of its period: a unit's inputs have no registers of their own."""
+    lines = [f"create_clock -name aclk -period {1000 / fmax_mhz:.3f} [get_ports aclk]"]
+    for port in (port for prefix, unit in units for port in stream_ports(unit, prefix)):
+        name = f"{port.name}[*]" if port.width > 1 else port.name
+        lines.append(f"set_{port.direction}_delay -clock aclk 0 [get_ports {{{name}}}]")
+    return "\n".join([*lines, "set_input_delay -clock aclk 0 [get_ports {aresetn}]", ""])
 
 
 def _edam(

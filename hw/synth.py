@@ -156,7 +156,9 @@ def _jobs(
     jobs.append(Job(unit["name"], ("hard_blocks",), allowed))
     beside = _operator_verilog(unit, folder)
     if beside.exists() and OPERATOR_FAMILY in config.families:
-        plain = partial(resources, read_text(beside), [top, lane], OPERATOR_FAMILY, cache=cache)
+        its_top = read_json(beside.with_suffix(".json"))["top"]
+        tops = [its_top, f"{its_top}.lane0"]
+        plain = partial(resources, read_text(beside), tops, OPERATOR_FAMILY, cache=cache)
         jobs.append(Job(unit["name"], ("operator",), plain))
     return jobs
 
@@ -186,8 +188,8 @@ def _summed_up(
 ) -> dict[str, Any]:
     lanes = int(unit["lanes"])
 
-    def named(counts: Mapping[str, Any]) -> dict[str, Any]:
-        top, lane = counts[unit["top"]], counts[f"{unit['top']}.lane0"]
+    def named(counts: Mapping[str, Any], module: str = unit["top"]) -> dict[str, Any]:
+        top, lane = counts[module], counts[f"{module}.lane0"]
         return {"top": top, "datapath": lane, "lut_per_lane": top["lut"] / lanes}
 
     body: dict[str, Any] = {
@@ -203,7 +205,7 @@ def _summed_up(
     if "operator" in found:
         described = read_json(_operator_verilog(unit, folder).with_suffix(".json"))
         body["operator"] = {"family": OPERATOR_FAMILY, "max_ulp": described["max_ulp"]}
-        body["operator"] |= named(found["operator"])
+        body["operator"] |= named(found["operator"], described["top"])
     return body
 
 

@@ -12,19 +12,21 @@ from sw.files import write_json, write_text
 from sw.ir.errors import InputError
 
 NAME = "top"
-MODULE = f"normforge_{NAME}"
 TOP_FILES = tuple(f"{NAME}{end}" for end in (".v", ".json", ".core"))
 CLOCK_AND_RESET = (Port("clk", "input"), Port("rst", "input"))
 _DESCRIBED = ("site", "name", "expression", "input", "output", "lanes", "latency_cycles")
 
 
-def write_top(folder: Path, units: Sequence[Mapping[str, Any]], library: str) -> dict[str, Any]:
+def write_top(
+    folder: Path, units: Sequence[Mapping[str, Any]], library: str, prefix: str = "normforge"
+) -> dict[str, Any]:
     """Write ``top.v``, ``top.core`` and ``top.json`` beside the units that they put together.
 
     Args:
         folder: Where the units' files are.
         units: Entries of a manifest.
         library: FuseSoC's library of the units.
+        prefix: The module is ``<prefix>_top``.
 
     Returns:
         What ``top.json`` says: ``name top verilog sources units``; ``sources`` is all Verilog that the
@@ -34,9 +36,10 @@ def write_top(folder: Path, units: Sequence[Mapping[str, Any]], library: str) ->
         InputError: As ``check_names``.
     """
     check_names([unit["name"] for unit in units])
+    module = f"{prefix}_{NAME}"
     body = {
         "name": NAME,
-        "top": MODULE,
+        "top": module,
         "verilog": f"{NAME}.v",
         "sources": [*(unit["verilog"] for unit in units), f"{NAME}.v"],
         "units": [{key: unit[key] for key in _DESCRIBED} | {"prefix": port_prefix(unit)} for unit in units],
@@ -45,10 +48,10 @@ def write_top(folder: Path, units: Sequence[Mapping[str, Any]], library: str) ->
         core_id(library, NAME),
         description=f"{len(units)} scalar functions side by side",
         files=[f"{NAME}.v"],
-        top=MODULE,
+        top=module,
         depend=[core_id(library, unit["name"]) for unit in units],
     )
-    write_text(folder / f"{NAME}.v", top_verilog(units))
+    write_text(folder / f"{NAME}.v", top_verilog(units, module))
     write_text(folder / f"{NAME}.core", core)
     write_json(folder / f"{NAME}.json", body)
     return body
@@ -70,8 +73,8 @@ def port_prefix(unit: Mapping[str, Any]) -> str:
     return f"{'_' if name[0].isdigit() else ''}{name}_"
 
 
-def top_verilog(units: Sequence[Mapping[str, Any]]) -> str:
-    """Verilog of the module: every unit with ports of its own, one clock and one reset for all."""
+def top_verilog(units: Sequence[Mapping[str, Any]], module: str) -> str:
+    """Verilog of a module: every unit with ports of its own, one clock and one reset for all."""
     ports = list(CLOCK_AND_RESET)
     instances = []
     for unit in units:
@@ -81,4 +84,4 @@ def top_verilog(units: Sequence[Mapping[str, Any]]) -> str:
         wired += [(port.name, wire.name) for port, wire in zip(inner, outer, strict=True)]
         instances.append(instance(unit["top"], f"u_{unit['name']}", wired))
     body = "\n".join(instances)
-    return with_lint_exceptions(f"{module_head(MODULE, ports, {})}\n{body}endmodule\n")
+    return with_lint_exceptions(f"{module_head(module, ports, {})}\n{body}endmodule\n")

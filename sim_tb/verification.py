@@ -24,7 +24,7 @@ from sw.files import make_folder, read_json
 from sw.ir.errors import InputError
 
 LOG = "simulation.log"
-_UNBUILDABLE = re.compile(r"[\s'\"`$#%;&|<>()*?:\\]")
+_UNBUILDABLE = re.compile(r"[\s:;*?$#]")
 """What is not to be in the path of a folder in which make is to build."""
 _MISSING_COCOTB = "cocotb must be 2.0 or later, not missing; pip install '.[sim]' in the clone"
 

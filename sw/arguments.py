@@ -72,10 +72,10 @@ def guarded(action: Callable[[], int], *, debug: bool) -> int:
         package = (error.name or "").partition(".")[0]
         if debug or package in OURS:
             raise
-        print(
-            f"normforge: package '{package}' must be installed, not missing; 'normforge doctor' says how",
-            file=sys.stderr,
-        )
+        what = f"package '{package}' must be installed, not missing; 'normforge doctor' says how"
+        if package != error.name:
+            what = f"package '{package}' must be of another version: it has no '{error.name}'"
+        print(f"normforge: {what}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         # The reader of our output left (`| head`); nothing more can be said, and that is no error of ours.

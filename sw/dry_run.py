@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
-from gp.evolve import output_format
+from gp.formats import output_format
 from sw.config import RunConfig
 from sw.config.checks import RANGES
 from sw.files import read_json, write_json, write_text

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
@@ -68,7 +69,7 @@ def atomic(path: Path) -> Iterator[Path]:
     if os.path.isdir(path):  # unlike Path.is_dir it takes a name of any length
         raise InputError(f"'{path}' must be a file that can be replaced, not a folder")
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}{SCRATCH}")
+    scratch = _scratch(path)
     try:
         yield scratch
         if process_rank()[0] == 0:
@@ -82,6 +83,21 @@ def atomic(path: Path) -> Iterator[Path]:
             scratch.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """A folder in a folder, for files that come in several; it disappears with what is left in it."""
+    scratch = _scratch(folder / "files")
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _scratch(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}{SCRATCH}")
+
+
 def remove_abandoned(folder: Path) -> None:
     """Remove what processes that are gone had begun to write by ``atomic``, anywhere below a folder.
 
@@ -89,7 +105,11 @@ def remove_abandoned(folder: Path) -> None:
     """
     for path in folder.rglob(f".*{SCRATCH}"):
         found = _SCRATCH_NAME.fullmatch(path.name)
-        if found is not None and (int(found[1]) == os.getpid() or not _is_alive(int(found[1]))):
+        if found is None or (int(found[1]) != os.getpid() and _is_alive(int(found[1]))):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)
 
 

@@ -1,3 +1,4 @@
+import importlib
 import json
 import os
 import subprocess
@@ -9,8 +10,10 @@ import pytest
 import hw.command
 import hw.norm_command
 import sw.actions
+import sw.model
 from sim_tb.unit import UnitFiles
 from sw import cli
+from sw.arguments import guarded
 from sw.ir import interpret
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
@@ -326,6 +329,7 @@ def test_options_that_would_do_nothing_are_refused(capsys, arguments, message):
 
 
 def test_a_package_that_is_missing_is_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sw, "model", sw.model)  # imported anew, it takes the place of this one
     for name in [n for n in sys.modules if n.partition(".")[0] == "torch" or n.startswith("sw.model")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)  # as where it is not installed
@@ -333,6 +337,14 @@ def test_a_package_that_is_missing_is_one_line(tmp_path, capsys, monkeypatch):
     assert cli.main(["train", "mine.toml"]) == 2
     message = "package 'torch' must be installed, not missing; 'normforge doctor' says how"
     assert capsys.readouterr().err == f"normforge: {message}\n"
+
+
+def test_a_package_without_a_module_is_of_another_version(capsys):
+    assert guarded(lambda: importlib.import_module("numpy.moved"), debug=False) == 2
+    message = "package 'numpy' must be of another version: it has no 'numpy.moved'"
+    assert capsys.readouterr().err == f"normforge: {message}\n"
+    with pytest.raises(ModuleNotFoundError):
+        guarded(lambda: importlib.import_module("sw.moved"), debug=False)
 
 
 @pytest.mark.parametrize(

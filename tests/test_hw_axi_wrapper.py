@@ -7,10 +7,12 @@ import pytest
 
 from hw.axi_wrapper import template_text, wrapper_verilog
 from hw.emit import emit_unit
-from hw.top import MODULE, write_top
+from hw.top import write_top
 from sw.ir.build import Builder
 from sw.ir.formats import FixedFormat
 from tests.verilog_tools import elaborated, lint
+
+MODULE = "normforge_top"
 
 
 def emitted(folder: Path, name: str, lanes: int) -> dict[str, object]:

@@ -235,6 +235,32 @@ def test_the_command_writes_a_vendors_project_of_all_units(
     assert not STAGE.run(run), "nothing changed"
 
 
+def test_modules_of_two_runs_and_of_operators_have_names_of_their_own(run: RunDir) -> None:
+    other = dataclasses.replace(run.config.unit, prefix="second")
+    modules = []
+    for config in (run.config, dataclasses.replace(run.config, unit=other)):
+        STAGE.run(RunDir(run.root, config))
+        for path in (*run.hdl.glob("*.v"), *run.operators.glob("*.v")):
+            found = re.findall(r"^module (\\?[\w.]+)", path.read_text(), re.MULTILINE)
+            assert read_json(path.with_suffix(".json"))["top"] in found
+            modules += found
+        top = (run.hdl / "top.v").read_text()
+        assert all(unit["top"] in top for unit in read_json(run.manifest)["units"])
+    assert len(modules) == len(set(modules))
+    assert "second_top" in modules
+    assert "second_operator_norm" in modules
+
+
+def test_a_text_is_awake_in_systemverilog_too(tmp_path: Path) -> None:
+    """There a declaration's initial value is no event, and always @* would wait for one."""
+    emitted(tmp_path, small_program())
+    text = (tmp_path / "square.v").read_text()
+    triggers = re.findall(r"reg (\\\S*dump_module\S*) ; initial (\S+)  ?= 0;", text)
+    assert triggers
+    assert all(declared == started for declared, started in triggers)
+    assert not re.search(r"^ *reg \\\S*dump_module\S* += 0;", text, re.MULTILINE)
+
+
 def test_cores_bear_the_name_of_the_run(run: RunDir) -> None:
     STAGE.run(run)
     other = RunDir(run.root, dataclasses.replace(run.config, name="other"))

@@ -12,9 +12,11 @@ import pytest
 from hw.emit import emit_unit
 from hw.fusesoc_core import core_id
 from hw.tools import require_simulator
-from hw.top import MODULE, write_top
+from hw.top import write_top
 from sw.ir.build import Builder
 from sw.ir.formats import FixedFormat
+
+MODULE = "normforge_top"
 
 UNIT = "normforge:digits:norm:0.1.0"
 TOP = "normforge:digits:top:0.1.0"

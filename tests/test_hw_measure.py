@@ -28,11 +28,12 @@ endmodule
 def test_cells_are_counted_by_kind() -> None:
     cells = {"LUT1": 1, "LUT6": 5, "INV": 2, "FDRE": 7, "FDSE": 1, "CARRY4": 3, "MUXF7": 4, "DSP48E1": 1}
     counted = measure.count_cells(cells | {"RAMB18E1": 2, "SRL16E": 3, "RAM64M": 1, "$scopeinfo": 9}, "xc7")
-    assert counted == {"lut": 8, "ff": 8, "carry": 3, "mux": 4, "lutram": 4, "dsp": 1, "bram": 2}
+    # A RAM64M takes the four LUTs of a slice.
+    assert counted == {"lut": 15, "ff": 8, "carry": 3, "mux": 4, "lutram": 7, "dsp": 1, "bram": 2}
     ecp5 = measure.count_cells(
-        {"LUT4": 10, "CCU2C": 3, "TRELLIS_FF": 4, "MULT18X18D": 1, "DP16KD": 2}, "ecp5"
+        {"LUT4": 10, "CCU2C": 3, "TRELLIS_FF": 4, "MULT18X18D": 1, "DP16KD": 2, "TRELLIS_DPR16X4": 2}, "ecp5"
     )
-    assert (ecp5["lut"], ecp5["dsp"], ecp5["bram"]) == (16, 1, 2)
+    assert (ecp5["lut"], ecp5["lutram"], ecp5["dsp"], ecp5["bram"]) == (24, 8, 1, 2)
 
 
 def test_a_cached_answer_is_not_computed_again(tmp_path: Path) -> None:

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from hw.emit import emit_unit
-from hw.top import MODULE, TOP_FILES, check_names, top_verilog, write_top
+from hw.top import TOP_FILES, check_names, top_verilog, write_top
 from sw.files import read_json
 from sw.ir.build import Builder
 from sw.ir.errors import InputError
 from sw.ir.formats import FixedFormat
 from tests.verilog_tools import elaborated, lint
+
+MODULE = "normforge_top"
 
 
 def emitted(folder: Path, name: str, lanes: int) -> dict[str, object]:
@@ -29,7 +31,7 @@ def units(tmp_path: Path) -> list[dict[str, object]]:
 
 
 def test_every_unit_has_its_ports_behind_its_name(units: list[dict[str, object]]) -> None:
-    text = top_verilog(units)
+    text = top_verilog(units, MODULE)
     ports = re.findall(r"^  (input|output) +wire (?:\[(\d+):0\] )?(\w+),?$", text, re.M)
     assert [name for _, _, name in ports[:2]] == ["clk", "rst"]
     found = {name: (way, msb) for way, msb, name in ports}

@@ -36,6 +36,10 @@ def compiled(*options: str) -> int:
     return cli.main([*words, "-o", "out", *options])
 
 
+def wrapper(folder: Path) -> str:
+    return (folder / "rtl/u_axis.v").read_text()
+
+
 def files_of(folder: Path) -> set[str]:
     return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
 
@@ -54,7 +58,15 @@ def test_a_project_names_its_verilog_top_part_and_clock(
     for wanted in ("rtl/u.v", "rtl/u_axis.v", "normforge_u_axis", *NAMED.get(tool, [part])):
         assert wanted in text
     assert ("u.sdc" in text) != ("--freq 125 " in text)
-    assert (folder / "u.sdc").read_text() == "create_clock -name aclk -period 8.000 [get_ports aclk]\n"
+    clock, *delays = (folder / "u.sdc").read_text().splitlines()
+    assert clock == "create_clock -name aclk -period 8.000 [get_ports aclk]"
+    ports = re.findall(r"^ *(input|output) +wire (\[.*\])? *(\w+)", wrapper(folder), re.MULTILINE)
+    assert len(ports) == 10
+    assert sorted(delays) == sorted(
+        f"set_{direction}_delay -clock aclk 0 [get_ports {{{name}{'[*]' if bits else ''}}}]"
+        for direction, bits, name in ports
+        if name != "aclk"
+    )
     assert (folder / "rtl/u.v").read_bytes() == (tmp_path / "out/u.v").read_bytes()
     assert str(tmp_path) not in text
 

@@ -36,14 +36,14 @@ def test_random_weights_are_said(tmp_path, capsys):
         assert (text in capsys.readouterr().out) == said
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.3])
-def test_drop_path_is_that_of_the_configuration(tmp_path, rate):
+@pytest.mark.parametrize(("rate", "own"), [(0.0, {}), (0.3, {}), (0.25, {"drop_path_rate": 0.25})])
+def test_drop_path_is_that_of_the_configuration(tmp_path, rate, own):
     kwargs = {"img_size": 32, "patch_size": 4, "window_size": 4, "embed_dim": 16, "num_classes": 10}
-    kwargs |= {"depths": [1, 1], "num_heads": [1, 2]}
+    kwargs |= {"depths": [1, 1], "num_heads": [1, 2], **own}
     body = {"name": "a", "model": {"name": "swin_tiny_patch4_window7_224", "kwargs": kwargs}}
     run = RunDir.create(from_dict(body | {"runs_dir": str(tmp_path)}))
     save_weights(run.original, create(run.config.model))
-    model = original.load_original(run, drop_path=rate)
+    model = original.load_original(run, drop_path=0.0 if own else rate)
     rates = [module.drop_prob for module in model.modules() if isinstance(module, DropPath)]
     assert rates
     assert max(rates) == pytest.approx(rate)

@@ -121,4 +121,5 @@ def test_a_summary_that_is_none_is_named(runs, capsys, body):
     assert main(["compare", *map(str, runs)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     key = "accuracy" if body else "config"
-    assert line.endswith(f"summary.json' must be the summary of a run, with the key '{key}'")
+    text = f"summary.json' must be the summary of a run, with the key '{key}'"
+    assert line.endswith(f"{text}; 'normforge report CONFIG' makes it again")

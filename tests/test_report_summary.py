@@ -6,13 +6,15 @@ import subprocess
 import pytest
 from rich.console import Console
 
-from sw.config import digest, from_dict
+from sw.config import ReportConfig, digest, from_dict
 from sw.files import file_digest, read_json, write_json
 from sw.ir.errors import InputError
 from sw.report import provenance
+from sw.report.norms import Site, traffic
 from sw.report.provenance import TRAINING_STAGES, commit, outdated
-from sw.report.summary import _accuracy, _further_seeds, _measured, _report, _say_left_out
+from sw.report.summary import _accuracy, _further_seeds, _headline, _measured, _report, _say_left_out
 from sw.report.tables import show
+from sw.report.traffic import Network
 from sw.run_dir import RunDir
 from sw.stages import STAGES
 
@@ -34,7 +36,7 @@ COSTS = {
     "swapped": {"kl": 0.5, "agreement": 0.8},
     "kept": {"a": {"kl": 0.4, "agreement": 0.8}, "norm": {"kl": 0.25, "agreement": 0.9}},
 }
-COUNTS = {"lut": 11, "ff": 22, "dsp": 0, "bram": 3}
+COUNTS = {"lut": 11, "lutram": 4, "ff": 22, "dsp": 0, "bram": 3}
 UNIT = {
     "families": {"xc7": COUNTS},
     "elements_per_cycle": 0.5,
@@ -97,6 +99,26 @@ def test_norms_that_kept_something_are_named_with_the_reason():
     text = shown(SUMMARY | {"sites": [site], "kept": {"norm_pre": "the configuration says so"}})
     assert "norm: the affine stays an explicit stage, because it feeds a window" in text
     assert "norm_pre: LayerNorm was kept, because the configuration says so" in text
+    assert "with one more LayerNorm kept" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(("lanes", "times"), [(1, 10.0), (4, 10.0), (48, 15.0)])
+def test_luts_are_compared_at_an_element_a_cycle(lanes, times):
+    """64 channels leave room in the last of two beats of 48."""
+    network = Network(tokens=5, channels=64, norms=1)
+    rate = 64 / -(-64 // lanes)
+    evolved = {"families": {"xc7": {"lut": 40.0 * lanes}}}
+    norm = {"families": {"xc7": {"dsp": 6, "bram": 0}}}
+    norm["per_element_per_cycle"] = {"xc7": times * 40 * lanes / rate}
+    site = SITE | {
+        "resources": {"xc7": {"top": {"lut": 40.0 * lanes}, "lut_per_lane": 40.0}},
+        "hard_blocks": {"dsp": 0, "bram": 0},
+    }
+    beside = {"site": "norm", "lanes": lanes, "units": {"evolved": evolved, "LayerNorm, fast": norm}}
+    moved = traffic([Site("norm", 5, network)], ReportConfig())
+    found = _headline([site], beside, moved, {"norm": network})
+    assert found["times_fewer_luts"] == found["times_at_dearest"] == pytest.approx(times)
+    assert found["row_bits"] == 64 * 16
 
 
 def seeded(seed, share, *, runs_dir="runs", name="mine", epochs=3):

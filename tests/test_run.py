@@ -182,6 +182,7 @@ def test_the_page_claims_nothing_that_a_run_lacks(run):
     def other(changed):
         changed["headline"] |= {"unverified": 2, "explicit_affines": 1}
         changed["kept"] = {"blocks.1.norm1": "so"}
+        changed["config"]["evolve"]["weights"] = "sensitivity"
         changed["bits"]["weights"] = 4
         changed["sites"][0]["stall_beats"] = 0
         changed["sites"][0]["operator"]["max_ulp"] = 7
@@ -195,6 +196,10 @@ def test_the_page_claims_nothing_that_a_run_lacks(run):
         "behind 1 of them": False,
         "1 stayed": False,
         "weights of 4 and": False,
+        "weighted by the loss's sensitivity": False,
+        "with one more LayerNorm kept": False,
+        "with those alone that the run keeps": False,
+        "with none kept": True,
         "(±7 ulp)": False,
         "(gamma and beta fold": True,
         "random stalls": True,

@@ -368,7 +368,7 @@ def test_missing_verilator_is_one_line_and_status_2(tmp_path, monkeypatch, capsy
     )
 
 
-@pytest.mark.parametrize(("folder", "letter"), [("a b", " "), ("it's", "'")])
+@pytest.mark.parametrize(("folder", "letter"), [("a b", " "), ("a;b", ";")])
 def test_a_folder_that_make_cannot_build_in_is_refused(tmp_path, capsys, folder, letter):
     assert main([str(make_unit(tmp_path / folder, "unit"))]) == 2
     (line,) = capsys.readouterr().err.splitlines()

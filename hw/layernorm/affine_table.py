@@ -23,7 +23,7 @@ def affine_codes(
     split, size = affine.gamma.width, affine.gamma.width + affine.beta.width
     words = _words(affine, shapes)
     is_block = len(words) * shapes.lanes * size >= _SMALLEST_BLOCK_BITS
-    style = {"ram_style": "block", "syn_ramstyle": "block_ram"} if is_block else {}
+    style = {"rom_style": "block", "ram_style": "block", "syn_ramstyle": "block_ram"} if is_block else {}
     memory = Memory(shape=shapes.lanes * size, depth=len(words), init=words, attrs=style)
     m.submodules.affine = memory
     port = memory.read_port(domain="sync")

@@ -103,6 +103,8 @@ class UnitConfig:
     """Elements a beat."""
     fmax_mhz: float = 200.0
     """Target clock for which registers are placed."""
+    prefix: str = "normforge"
+    """What names of Verilog modules begin with; runs in one design need different ones."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

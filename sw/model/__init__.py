@@ -8,11 +8,12 @@ Public, from Python (everything else may change):
 - `swap.swap`: scalar functions in place of norms.
 - `refit.refit`: affines and the layers that read them, in closed form.
 - `evaluate.accuracy`: the share of images that a model gets right.
+- `export.load_graph`: the integer graph of an exported run.
 - `runtime.prepare`: a model on the device of this process.
 - `runtime.device`: that device.
 """
 
 from sw import public
 
-__all__ = ["capture", "data", "evaluate", "fold", "refit", "runtime", "swap"]
+__all__ = ["capture", "data", "evaluate", "export", "fold", "refit", "runtime", "swap"]
 __getattr__ = public.modules(__name__, __all__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
 from sw.arrays import opened_npz
-from sw.files import atomic, keep_only, read_json, write_json
+from sw.files import atomic, keep_only, read_json, scratch_folder, write_json
 from sw.ir.errors import InputError, VerificationError
 from sw.model.data import Images, limit_to, load_splits
 from sw.model.evaluate import logits, report_accuracy
@@ -133,13 +132,15 @@ def _export_mixed(run: RunDir, model: nn.Module, test: Images) -> dict[str, Any]
     body = {"kind": "mixed", "files": [f"export/{ARRAYS}"], **described}
     images, _ = next(test.batches(limit=2))
     who = "torch cannot export"
-    with tempfile.TemporaryDirectory(dir=run.export) as folder:
+    with scratch_folder(run.export) as folder:
         try:
-            made = mixed.write_onnx(Path(folder) / ONNX, mixed.WithSites(model, steps), images)
+            made = mixed.write_onnx(folder / ONNX, mixed.WithSites(model, steps), images)
             who = "onnxruntime cannot run"
             checked = _check_mixed(made[0], test, expected, steps, limit)
-        except (OSError, InputError):  # of the files, not of the model
+        except InputError:  # of the images, not of the model
             raise
+        except OSError as error:
+            raise InputError(f"'{run.export / ONNX}' cannot be written: {error.strerror}") from error
         except Exception as error:  # tracer and runtime meet any code of any model, and may raise anything
             print(f"no ONNX file: {who} this model ({first_line(error)})", flush=True)
             return body

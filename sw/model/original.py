@@ -118,7 +118,7 @@ def merge_separate_biases(model: nn.Module) -> None:
 def _bare(config: ModelConfig, drop_path: float) -> nn.Module:
     extra = {"drop_path_rate": drop_path} if drop_path else {}
     model = create(ModelConfig(name=config.name, kwargs=config.kwargs | extra))
-    if not drop_path:  # some models have a rate of their own
+    if not (drop_path or "drop_path_rate" in config.kwargs):  # some models have a rate of their own
         for module in model.modules():
             if isinstance(module, DropPath):
                 module.drop_prob = 0.0

@@ -94,13 +94,11 @@ def _complaint(error: Exception, reader: str) -> str:
 def _classes_hint(model: nn.Module, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
     """What to set where weights are those of the model with another number of classes."""
     classes = getattr(model, "num_classes", None)
+    if any(name not in state or state[name].shape[1:] != tensor.shape[1:] for name, tensor in own.items()):
+        return ""  # more than the head is another one
     for name, tensor in own.items():
         other = state.get(name)
-        if (
-            other is not None
-            and tensor.shape[:1] == (classes,) != other.shape[:1]
-            and tensor.shape[1:] == other.shape[1:]
-        ):
+        if other is not None and tensor.shape[:1] == (classes,) != other.shape[:1]:
             return f"; model.kwargs.num_classes = {len(other)} builds it with as many classes"
     return ""
 

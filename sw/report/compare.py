@@ -83,7 +83,10 @@ def _summary(run: Path) -> dict[str, Any]:
     body = read_json(path)
     missing = [key for key in SUMMARY_KEYS if not isinstance(body, dict) or key not in body]
     if missing:
-        raise InputError(f"'{path}' must be the summary of a run, with the key '{missing[0]}'")
+        raise InputError(
+            f"'{path}' must be the summary of a run, with the key '{missing[0]}'; "
+            "'normforge report CONFIG' makes it again"
+        )
     return dict(body)
 
 

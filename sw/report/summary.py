@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from sw.report.norms import sites as norm_sites
 from sw.report.page import render
 from sw.report.provenance import commit, is_current, is_like, outdated
 from sw.report.tables import ACCURACIES, OPTIONAL, show
-from sw.report.traffic import ROW_BUFFER, TWO_PASSES, UNFUSED
+from sw.report.traffic import ROW_BUFFER, TWO_PASSES, UNFUSED, Network
 from sw.run_dir import RunDir
 from sw.stage import Stage
 from sw.stages import LAST_ACCURACY_STAGE
@@ -38,8 +38,8 @@ def summarize(run: RunDir) -> dict[str, Any]:
     """Collect the figures of a finished run.
 
     Returns:
-        ``{"name", "git", "seed", "config", "config_sha256", "versions", "bits": {"weights", "activations"},
-        "headline", "accuracy": {which: {"mean", "std", "n", "seeds", "values", "images"}},
+        ``{"name", "git", "seed", "config", "config_sha256", "versions", "bits": {"weights", "activations",
+        "units"}, "headline", "accuracy": {which: {"mean", "std", "n", "seeds", "values", "images"}},
         "folding": {"folded", "kept"}, "sites": [...], "kept": {site:
         reason}, "site_costs", "total": {family: {...}}, "comparison", "traffic", "cycles"}``, the last three
         as ``sw.report.norms`` gives them. Accuracies are shares of the test split; std is the sample
@@ -66,8 +66,12 @@ def summarize(run: RunDir) -> dict[str, Any]:
         "config": run.config.to_dict(),
         "config_sha256": digest(run.config),
         "versions": _versions() | synth["tools"],
-        "bits": {"weights": run.config.quantize.weight_bits, "activations": run.config.quantize.act_bits},
-        "headline": _headline(sites, side_by_side, moved),
+        "bits": {
+            "weights": run.config.quantize.weight_bits,
+            "activations": run.config.quantize.act_bits,
+            "units": run.config.unit.out_width,
+        },
+        "headline": _headline(sites, side_by_side, moved, {site.name: site.network for site in replaced}),
         "accuracy": accuracy,
         "folding": {key: quantized[of] for key, of in FOLDING.items()},
         "sites": sites,
@@ -81,18 +85,26 @@ def summarize(run: RunDir) -> dict[str, Any]:
 
 
 def _headline(
-    sites: Sequence[dict[str, Any]], side_by_side: dict[str, Any], moved: dict[str, Any]
+    sites: Sequence[dict[str, Any]],
+    side_by_side: dict[str, Any],
+    moved: dict[str, Any],
+    networks: Mapping[str, Network],
 ) -> dict[str, Any]:
     """What stands at the top of the page; LayerNorm is the variant with fewer LUTs for an element a cycle.
 
     It may take DSP and block RAM, the functions only LUTs.
     """
     units, ways = side_by_side["units"], moved["ways"]
-    family = next(iter(units[EVOLVED]["families"]))
+    family, lanes = next(iter(units[EVOLVED]["families"])), side_by_side["lanes"]
+
+    def an_element(site: dict[str, Any]) -> float:
+        channels = networks[site["site"]].channels
+        return float(site["resources"][family]["top"]["lut"] * -(-channels // lanes) / channels)
+
     norms = {name: unit for name, unit in units.items() if name.startswith("LayerNorm")}
     best = min(norms, key=lambda name: norms[name]["per_element_per_cycle"][family])
     theirs = norms[best]["per_element_per_cycle"][family]
-    luts = {site["site"]: site["resources"][family]["lut_per_lane"] for site in sites}
+    luts = {site["site"]: an_element(site) for site in sites}
     ours, dearest = statistics.fmean(luts.values()), luts[side_by_side["site"]]
     function = ways[UNFUSED.name]["bytes"]
     return {
@@ -108,7 +120,7 @@ def _headline(
         "layernorm_bram": norms[best]["families"][family]["bram"],
         "times_fewer_luts": theirs / max(ours, 1),
         "times_at_dearest": theirs / max(dearest, 1),
-        "row_memory_bits": norms[best]["row_memory_bits"],
+        "row_bits": networks[side_by_side["site"]].row_bits,
         "traffic": function / ways[TWO_PASSES.name]["bytes"],
         "traffic_row_buffer": function / ways[ROW_BUFFER.name]["bytes"],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from rich import box
@@ -32,7 +33,7 @@ def show(summary: dict[str, Any], synth: dict[str, Any], console: Console) -> No
         spread = "-" if a["std"] is None else f"{100 * a['std']:.2f}"
         accuracy.add_row(ACCURACIES.get(which, which), f"{100 * a['mean']:.2f} %", spread, str(a["n"]))
     console.print(accuracy)
-    console.print(_dearest_sites(summary["site_costs"]))
+    console.print(_dearest_sites(summary["site_costs"], summary["kept"]))
     console.print(_function_table(summary))
     for line in _remarks(summary):
         console.print(line)
@@ -63,14 +64,15 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _dearest_sites(costs: dict[str, Any], shown: int = 3) -> str:
-    """Which LayerNorms, kept alone, would bring most right after the swap."""
+def _dearest_sites(costs: dict[str, Any], kept: Collection[str], shown: int = 3) -> str:
+    """Which LayerNorms would bring most right after the swap, kept beside those that the run keeps."""
     swapped = costs["swapped"]["kl"]
-    left = sorted((kept["kl"], site) for site, kept in costs["kept"].items())[:shown]
+    left = sorted((found["kl"], site) for site, found in costs["kept"].items())[:shown]
     named = ", ".join(f"{site} {kl:.4f}" for kl, site in left)
     return (
         f"KL divergence from the original right after the swap, {costs['images']} calibration images: "
-        f"{swapped:.4f}; with one LayerNorm kept: {named} (all: site_costs in summary.json)"
+        f"{swapped:.4f}; with one {'more ' if kept else ''}LayerNorm kept: {named} "
+        "(all: site_costs in summary.json)"
     )
 
 

@@ -81,16 +81,16 @@ class Way:
         return math.ceil(bits / 8)
 
 
-THREE_PASSES = Way("LayerNorm, three passes", 3, 1, 7)
-TWO_PASSES = Way("LayerNorm, two passes", 2, 1, 7)
-ROW_BUFFER = Way("LayerNorm, row buffer", 1, 1, 7)
+THREE_PASSES = Way("LayerNorm, three passes", 3, 1, 5)
+TWO_PASSES = Way("LayerNorm, two passes", 2, 1, 5)
+ROW_BUFFER = Way("LayerNorm, row buffer", 1, 1, 5)
 UNFUSED = Way("function, unfused", 1, 1, 1)
 FUSED = Way("function, fused", 0, 0, 1)
 WAYS = (THREE_PASSES, TWO_PASSES, ROW_BUFFER, UNFUSED, FUSED)
 """LayerNorm with a pass each for mean, variance and result; with one for both sums; with the row kept on
 chip. A scalar function as a kernel of its own; or as the last step of what makes its input, or the first of
-what reads its output, which moves those anyway. LayerNorm takes two sums, a square, a difference, a product
-and an affine an element."""
+what reads its output, which moves those anyway. LayerNorm takes two sums, a square, a difference
+and a product an element; affines fold, whatever the norm is."""
 
 
 def layernorm(network: Network, buffer_bits: int) -> Way:
