@@ -29,7 +29,8 @@ from sw.model.evaluate import predict
 from sw.model.export import JSON, load_graph
 from sw.model.integer.interpret import IntegerModel
 from sw.model.original import load_original
-from sw.model.runtime import device, peak_memory_gib
+from sw.model.runtime import device, device_name, peak_memory_gib
+from sw.model.step_time import STEPS_OF
 from sw.run_dir import RunDir
 from sw.stage import Stage
 from sw.terminal import progress, table_console
@@ -156,13 +157,16 @@ def _measured(
 ) -> Iterator[tuple[str, float, float]]:
     """(stage, seconds, seconds projected), in the order of ``NAMES``."""
     batch, calibrated = small.config.data.batch_size, small.config.data.calibration_images
-    steps = images[0] / batch / STEPS
+    steps = images[0] / batch
+
+    def trains(name: str, epochs: int) -> float:
+        return STEPS_OF[name](trained) * steps * epochs if epochs else 0.0
+
     alone, trained = (
         small.with_("all", train={"epochs": n}, align={"epochs": n}, quantize={"epochs": n}) for n in (0, 1)
     )
-    loaded = _seconds(stage("train"), alone)
-    learned = max(_seconds(stage("train"), trained) - loaded, 0.0)
-    yield "train", loaded + learned, loaded + learned * steps * config.train.epochs
+    loaded, learned = (_seconds(stage("train"), run) for run in (alone, trained))
+    yield "train", loaded + learned, loaded + trains("train", config.train.epochs)
     captured = _seconds(stage("capture"), alone)
     yield "capture", captured, captured * config.capture.images / batch
     _seconds(stage("capture"), trained)
@@ -173,8 +177,8 @@ def _measured(
         ("quantize", config.quantize.epochs, config.quantize.calibration_images / batch),
     ):
         fixed = _seconds(stage(name), alone)
-        extra = max(_seconds(stage(name), trained) - fixed, 0.0) if epochs else 0.0
-        yield name, fixed + extra, fixed * more + extra * steps * epochs
+        learned = _seconds(stage(name), trained) if epochs else 0.0
+        yield name, fixed + learned, fixed * more + trains(name, epochs)
         if name == "align":
             tested = _test_seconds(alone)
             yield "test", tested, tested * TESTS * images[1] / calibrated
@@ -255,7 +259,10 @@ def _show(config: RunConfig, found: list[Took], images: tuple[int, int]) -> None
     title = f"{config.name}: projected for {images[0]} training and {images[1]} test images on this machine"
     here, there = _batch(config), _on_device(config)
     larger = f"; the run has {there}" if there > here else ""
-    caption = f"Memory at {here} images a step{larger}. Reading and augmenting images is not counted."
+    caption = (
+        f"On {device_name()}, memory at {here} images a step{larger}. Reading and augmenting images is not "
+        "counted."
+    )
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.caption, table.caption_justify = caption, "left"
     for heading in ("stage", "dry run, s", "whole run, h", "memory so far, GiB"):

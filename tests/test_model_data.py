@@ -9,12 +9,14 @@ from PIL import Image
 
 from sw.config import DataConfig
 from sw.ir.errors import InputError
+from sw.model import data, pictures
 from sw.model.data import (
     DIGITS_TEST,
     TensorImages,
     jitter,
     limit_to,
     load_splits,
+    read_once,
 )
 from sw.model.preprocessing import preprocessing_of
 
@@ -187,6 +189,26 @@ def same(found, wanted):
     assert len(found) == len(wanted)
     assert all(torch.equal(a, b) for got, want in zip(found, wanted, strict=True)
                for a, b in zip(got, want, strict=True))  # fmt: skip
+
+
+def test_pictures_are_judged_a_few_at_a_time_and_learned_from_in_whole_batches(vit, folder, monkeypatch):
+    monkeypatch.setattr(pictures, "MOST_AT_ONCE", 3)
+    config = DataConfig(dataset="imagefolder", root=str(folder), calibration_images=4, batch_size=8)
+    splits = load_splits(config, vit)
+    assert [len(labels) for _, labels in splits.test.batches()] == [3, 1]
+    assert [len(labels) for _, labels in splits.train.batches(seed=1)] == [8]
+
+
+def test_what_is_read_once_is_the_same(vit, folder, monkeypatch):
+    config = DataConfig(dataset="imagefolder", root=str(folder), calibration_images=5, batch_size=2)
+    images = load_splits(config, vit).calibration
+    kept = read_once(images)
+    assert len(kept) == 5
+    for limit in (None, 1, 3, 5, 9):
+        both = zip(images.batches(limit=limit), kept.batches(limit=limit), strict=True)
+        assert all(torch.equal(a, b) and torch.equal(c, d) for (a, c), (b, d) in both), limit
+    monkeypatch.setattr(data, "MOST_KEPT", 4)
+    assert read_once(images) is images
 
 
 def test_first_few_of_a_folder_hold_every_class(vit, folder):

@@ -104,6 +104,13 @@ def test_swap_folds_scale_and_offset_into_gamma_and_beta(norm):
     torch.testing.assert_close(model(x).movedim(dim, -1), gamma * y.movedim(dim, -1) + beta)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_functions_are_evaluated_in_full_precision_whatever_comes_in(dtype):
+    norm = ScalarNorm(parse("x/sqrt(x*x + 1)"), torch.ones(2), torch.zeros(2))
+    x = torch.tensor([[300.0, -0.5]], dtype=dtype)  # 300 squared is beyond float16
+    torch.testing.assert_close(norm(x), x.float() / torch.sqrt(x.float() ** 2 + 1))
+
+
 def test_swap_of_an_unknown_site_wrong():
     model = nn.Sequential(nn.LayerNorm(4))
     with pytest.raises(InputError, match=r"^site 'norm7' is not in the model; it has: 0$"):

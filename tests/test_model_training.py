@@ -11,6 +11,7 @@ from sw.config import ComputeConfig
 from sw.ir.errors import InputError
 from sw.model.data import TensorImages
 from sw.model.recipe import Recipe, parameter_groups, rate_at
+from sw.model.runtime import device_name
 from sw.model.training import Keeping, fit
 
 
@@ -166,7 +167,8 @@ def test_half_precision_without_a_gpu_is_said_to_be_float32(tmp_path, capsys):
     plain = train(net(), tmp_path)
     assert equal(plain, train(net(), tmp_path, compute=ComputeConfig(precision="fp16")))
     said = "compute.precision fp16 needs a GPU; this training takes fp32\n"
-    assert capsys.readouterr().out == said
+    place = f"test: on {device_name()}\n"
+    assert capsys.readouterr().out == f"{place}{said}{place}"
 
 
 def test_scalars_of_every_step_reach_tensorboard(tmp_path):

@@ -48,6 +48,14 @@ def test_pth_plain_or_wrapped(tmp_path, wrap):
     assert same(model, other)
 
 
+def test_the_first_of_several_processes_writes(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in (1, 0):
+        monkeypatch.setenv("RANK", str(rank))
+        save_weights(tmp_path / "a.safetensors", net())
+        assert (tmp_path / "a.safetensors").exists() == (rank == 0)
+
+
 def test_missing_file_wrong(tmp_path):
     with pytest.raises(InputError, match=r"^checkpoint '.*none.pth' does not exist$"):
         read_weights(tmp_path / "none.pth")

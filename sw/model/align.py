@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sw.config import AlignConfig, digest
 from sw.files import file_digest, write_json
-from sw.model.data import Splits, load_splits
+from sw.model.data import Splits, load_splits, read_once
 from sw.model.distil import Distillation, blocks_of
 from sw.model.evaluate import report_accuracy
 from sw.model.kept import site_costs
@@ -118,12 +118,13 @@ def _align(run: RunDir) -> None:
 def _closed_form(run: RunDir, model: nn.Module, teacher: nn.Module, splits: Splits) -> dict[str, Tensor]:
     """Report the model right after the swap and after each refit; the weights that the epochs start from."""
     weights, plans = {"none": _weights(model)}, read_plans(run)
+    calibration = read_once(splits.calibration)  # they are looked at for every site
     report_accuracy(run, "swapped", model, splits.test)
-    costs = site_costs(model, teacher, list(plans), splits.calibration, KEPT_IMAGES)
+    costs = site_costs(model, teacher, list(plans), calibration, KEPT_IMAGES)
     write_json(run.site_costs, costs)
     for upto, name in REFITTED.items():
         model.load_state_dict(weights["none"])
-        refit(model, teacher, plans, splits.calibration, upto=upto)
+        refit(model, teacher, plans, calibration, upto=upto)
         report_accuracy(run, name, model, splits.test)
         weights[upto] = _weights(model)
     return weights[run.config.align.refit]
@@ -135,7 +136,7 @@ def _reports(run: RunDir, stages: Sequence[str]) -> list[Path]:
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in model.state_dict().items()}
+    return {name: value.to("cpu", copy=True) for name, value in model.state_dict().items()}
 
 
 def _key(run: RunDir) -> str:

@@ -12,7 +12,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sw.config import ModelConfig, digest
+from sw.config import ModelConfig, TrainConfig, digest
 from sw.files import file_digest
 from sw.ir.errors import InputError
 from sw.model.data import load_splits
@@ -143,8 +143,8 @@ def _train(run: RunDir) -> None:
         fit(
             model,
             splits.train,
-            _cross_entropy,
-            Recipe(epochs=config.train.epochs, lr=config.train.lr, weight_decay=config.train.weight_decay),
+            cross_entropy,
+            train_recipe(config.train),
             batch_size=config.data.batch_size,
             seed=config.seed,
             label="train",
@@ -171,7 +171,13 @@ def _inputs(run: RunDir) -> list[Path]:
     return [path]
 
 
-def _cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def train_recipe(config: TrainConfig) -> Recipe:
+    """How long and how fast the stage trains."""
+    return Recipe(epochs=config.epochs, lr=config.lr, weight_decay=config.weight_decay)
+
+
+def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """The stage's loss; of several heads the mean."""
     output = model(images)
     outputs = output if isinstance(output, (list, tuple)) else (output,)
     return torch.stack(

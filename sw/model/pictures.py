@@ -15,12 +15,15 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from sw.config import DataConfig
 from sw.ir.errors import InputError
 from sw.model.messages import first_line
-from sw.model.runtime import seed_all
+from sw.model.runtime import device, seed_all
 
 INDEXED = ("torch", "hfds")
 """Prefixes of timm's data sets that have an index."""
 ITERABLE = ("tfds", "wds", "hfids")
 """Prefixes of timm's data sets that are streams: what has no order cannot be divided by index."""
+
+MOST_AT_ONCE = 128
+"""Pictures that are read at a time where nothing is learned: steps are divided to fit, passes not."""
 
 Part = tuple[int, int]
 """(k, n): every n-th image of a batch from the k-th on, as the k-th of n processes reads them."""
@@ -56,7 +59,7 @@ class FolderImages:
             order = [order[i] for i in np.random.default_rng(seed).permutation(len(order))]
         source = self.plain if seed is None else self.augmented
         places = range(len(order[:limit]))
-        size = self.config.batch_size
+        size = self.config.batch_size if seed is not None else min(self.config.batch_size, MOST_AT_ONCE)
         wanted = [list(part_of(places[i : i + size], part)) for i in range(0, len(places), size)]
         loader: DataLoader[Any] = DataLoader(
             _Readable(source, order, seed),
@@ -64,6 +67,7 @@ class FolderImages:
             num_workers=self.config.workers,
             generator=torch.Generator().manual_seed(seed or 0),
             collate_fn=_collate,
+            pin_memory=device().type == "cuda",
         )
         for batch in loader:
             if isinstance(batch, InputError):

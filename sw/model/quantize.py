@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sw.config import digest
+from sw.config import QuantizeConfig, digest
 from sw.files import file_digest, write_npz
 from sw.ir.errors import InputError
 from sw.ir.formats import IntArray
@@ -178,6 +178,11 @@ def _program(run: RunDir, site: str, entry: Mapping[str, Any]) -> Program:
     return program
 
 
+def quantize_recipe(config: QuantizeConfig) -> Recipe:
+    """How long and how fast quantization-aware epochs train."""
+    return Recipe(epochs=config.epochs, lr=config.lr)
+
+
 def _quantize(run: RunDir) -> None:
     config = run.config
     teacher = load_original(run)
@@ -194,7 +199,7 @@ def _quantize(run: RunDir) -> None:
             model,
             splits.train,
             Distillation(teacher, config.align),
-            Recipe(epochs=config.quantize.epochs, lr=config.quantize.lr),
+            quantize_recipe(config.quantize),
             batch_size=config.data.batch_size,
             seed=config.seed,
             label="quantize",

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sw.ir.formats import FixedFormat, IntArray
 
+torch.cuda.is_available()  # torch says once why it cannot use a GPU, and is to say it where it is heard
 with warnings.catch_warnings():  # about optional kernels and a missing CUDA, as it is imported
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)

@@ -22,6 +22,11 @@ def device() -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
+def device_name() -> str:
+    """What the device is called, for people."""
+    return torch.cuda.get_device_name(device()) if device().type == "cuda" else "the CPU"
+
+
 def prepare(model: nn.Module) -> nn.Module:
     """Move a model to the device and choose the number of threads that suits its size.
 
@@ -29,6 +34,10 @@ def prepare(model: nn.Module) -> nn.Module:
     """
     if sum(p.numel() for p in model.parameters()) < SMALL_MODEL:
         torch.set_num_threads(1)
+    if device().type == "cuda":
+        torch.cuda.set_device(
+            device()
+        )  # what takes "the current one", as a loader that pins memory, takes it
     return model.to(device())
 
 

@@ -59,7 +59,7 @@ def evaluate(expr: Expr, x: Tensor, learned: Mapping[Fraction, Tensor] | None = 
     def constant(value: Fraction) -> Tensor:
         if learned is not None:
             return learned[value].to(x.dtype)
-        return torch.tensor(value.numerator / value.denominator, dtype=x.dtype, device=x.device)
+        return x.new_full((), value.numerator / value.denominator)  # a fill: nothing is copied from the host
 
     return interpret_expr(expr, x, constant, TORCH_OPS).expand_as(x)
 
@@ -102,6 +102,7 @@ class ScalarNorm(nn.Module):
         self.constants = nn.Parameter(self.weight.new_tensor([float(value) for value in self._values]))
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.to(torch.promote_types(x.dtype, torch.float32))  # as LayerNorm does it: half holds no squares
         learned = None if self.constants is None else dict(zip(self._values, self.constants, strict=True))
         weight = along_channels(self.weight, x.ndim, self.dim)
         bias = along_channels(self.bias, x.ndim, self.dim)

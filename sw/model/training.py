@@ -19,7 +19,7 @@ from sw.config import ComputeConfig
 from sw.files import atomic, process_rank
 from sw.model.data import Batch, Images
 from sw.model.recipe import Recipe, parameter_groups, rate_at
-from sw.model.runtime import device, seed_all
+from sw.model.runtime import device, device_name, seed_all
 from sw.model.weights import disk_trouble
 from sw.run_dir import RunDir
 from sw.stage import code_digest
@@ -107,6 +107,9 @@ def fit(
     steps = math.ceil(len(images) / batch_size)
     training = _Training(model, loss, recipe, steps, seed, compute or ComputeConfig(), kept)
     first = training.resume()
+    if kept is not None and training.rank == 0:
+        together = f", one of {training.number} processes" if training.number > 1 else ""
+        print(f"{label}: on {device_name()}{together}", flush=True)
     with progress(label, steps * recipe.epochs, done=first) as step_done, training.scalars(first) as write:
         for epoch in range(first // steps, recipe.epochs):
             for step, batch in training.batches(images, epoch, first):
@@ -174,8 +177,10 @@ class _Training:
         seed_all(self._seed, step // self._steps, step % self._steps, self.rank)
         images, labels = (t.to(device(), non_blocking=True) for t in batch)
         own = len(range(self.rank, size, self.number))
-        total = 0.0
-        number = self._compute.accumulate
+        total = torch.zeros(
+            (), dtype=torch.float64, device=device()
+        )  # read once, for the GPU goes on meanwhile
+        number = -(-self._compute.accumulate // self.number)  # processes share the parts
         pieces = list(zip(images.chunk(number), labels.chunk(number), strict=True))
         for index, (some, theirs) in enumerate(pieces):
             last = index == len(pieces) - 1
@@ -184,19 +189,20 @@ class _Training:
                     value = self._loss(self._model, some, theirs)
                 # Gradients of processes are averaged, so that each part counts by its share of the batch.
                 self._accelerator.backward(value * (len(some) * self.number / size if own else 0.0))
-                total += value.item() * len(some) / len(images)
+                total += value.detach() * (len(some) / len(images))
         if self._clip_norm:
             self._accelerator.clip_grad_norm_(self._model.parameters(), self._clip_norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
+        shown = float(total)
         rate = float(self._schedule.get_last_lr()[-1])
         self._schedule.step()
         began, self._ended = self._ended, time.monotonic()
         speed = size / max(self._ended - began, 1e-9)
         if self._ended - self._saved >= 60 * self._compute.checkpoint_minutes:
             self.save(step + 1)
-        return f"loss {total:.4f}, {speed:.0f} images/s", {
-            "loss": total,
+        return f"loss {shown:.4f}, {speed:.0f} images/s", {
+            "loss": shown,
             "lr": rate,
             "images_a_second": speed,
         }

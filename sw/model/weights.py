@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from sw.files import atomic
+from sw.files import atomic, process_rank
 from sw.ir.errors import InputError
 from sw.model.messages import first_line
 
@@ -24,7 +24,12 @@ WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_
 
 
 def save_weights(path: Path, model: nn.Module) -> None:
-    """Write a model's state dict as safetensors, whole or not at all; same weights, same bytes."""
+    """Write a model's state dict as safetensors, whole or not at all; same weights, same bytes.
+
+    Of several processes that work on one stage the first does it.
+    """
+    if process_rank()[0]:
+        return
     state = {name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()}
     with atomic(path) as scratch, disk_trouble(path):
         save_file(state, scratch)
