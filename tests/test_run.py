@@ -196,7 +196,7 @@ def test_the_page_claims_nothing_that_a_run_lacks(run):
         "behind 1 of them": False,
         "1 stayed": False,
         "weights of 4 and": False,
-        "weighted by the loss's sensitivity": False,
+        "weighted by the sensitivity of the loss": False,
         "with one more LayerNorm kept": False,
         "with those alone that the run keeps": False,
         "with none kept": True,
