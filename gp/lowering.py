@@ -49,6 +49,7 @@ class Priced:
     error: float
     """1 - R^2 of the integer map on the learning pairs."""
     is_constant: bool
+    """At all codes that occur."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,8 @@ class Lowering:
         codes = self._output.to_real(table(realization.program))
         scale, offset = self._stats.fit(codes, self._affine)
         error = 1.0 - self._stats.r2(codes, scale, offset)
-        price, is_constant = self._pricer.price(expr, realization), bool(np.ptp(codes) == 0)
+        price = self._pricer.price(expr, realization)
+        is_constant = scale == 0 or bool(np.ptp(codes[self._stats.index]) == 0)
         return Priced(expr, realization, scale, offset, price, error, is_constant)
 
 

@@ -87,6 +87,8 @@ def test_digest_follows_only_its_sections(tmp_path):
         ("seed = -1\n" + SMALL, r"configuration key 'seed' must not be negative, not -1"),
         (SMALL + "[evolve]\nchoose = 'first'", r"'evolve\.choose' must be one of knee, .*, not 'first'"),
         ("name = 'a/b'\n" + SMALL, r"configuration key 'name' must be a plain folder name, not 'a/b'"),
+        (SMALL + "\n[unit]\nprefix = '2nd'", r"'unit.prefix' must be letters, digits and underscores, "),
+        (SMALL + "\n[unit]\nprefix = 'a b'", r"no digit first, not 'a b'$"),
         ("model = [", r"configuration '.*run\.toml' is not TOML: "),
     ],
 )  # fmt: skip

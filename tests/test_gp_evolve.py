@@ -558,6 +558,16 @@ def test_outputs_of_few_bits(tmp_path, width, affine):
     assert max(e["r2_fixed"] for e in entry["front"]) > best
 
 
+def test_what_varies_only_where_no_x_is_counts_as_constant(tmp_path):
+    rng = np.random.default_rng(0)
+    x = 0.5 * np.abs(rng.normal(size=4000)) + 0.1
+    np.savez(tmp_path / "pairs.npz", a_x=x, a_y=np.tanh(x) + 0.05 * rng.normal(size=4000))
+    quick = {"input": "s8.4", "output": "s3.0", "generations": 0, "jobs": 1}
+    front = evolve_pairs(tmp_path / "pairs.npz", tmp_path / "o", **quick).read_functions()["a"]["front"]
+    assert len(front) > 1
+    assert all(entry["scale"] != 0 for entry in front)
+
+
 @pytest.mark.parametrize("size", [20.0, 0.01])
 @pytest.mark.parametrize("far", [False, True])
 def test_outputs_whose_scale_does_not_fold_suit_y(tmp_path, size, far):

@@ -132,8 +132,8 @@ def _check_names(config: RunConfig) -> None:
     except TypeError as error:
         what = f"numbers, texts, lists and tables, not {config.model.kwargs!r}"
         raise InputError(f"configuration key 'model.kwargs' must hold {what}") from error
-    if not is_name(config.unit.prefix):
-        rule = f"letters, digits and underscores, not {config.unit.prefix!r}"
+    if not (is_name(config.unit.prefix) and config.unit.prefix.isidentifier()):
+        rule = f"letters, digits and underscores, no digit first, not {config.unit.prefix!r}"
         raise InputError(f"configuration key 'unit.prefix' must be {rule}")
     if not config.name or config.name in (".", "..") or {"/", "\0"} & set(config.name):
         raise InputError(f"configuration key 'name' must be a plain folder name, not {config.name!r}")

@@ -216,7 +216,7 @@ class ComputeConfig:
     """Of a step: ``fp32``, or mixed with ``bf16`` or ``fp16``; weights stay float32."""
     accumulate: int = 1
     """Parts of a batch whose gradients are summed before a step: less memory, the same result but for
-    rounding, and for batch norms, which see each part alone."""
+    rounding, and for batch norms, which see each part alone. Processes share the parts."""
     checkpoint_minutes: float = 10.0
     """Time between checkpoints within an epoch; there is one after every epoch, too."""
     tensorboard: bool = True

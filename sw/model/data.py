@@ -95,7 +95,8 @@ class ReadOnce:
     """Images that were read once and are kept in memory, as they are."""
 
     def __init__(self, images: Images) -> None:
-        self.kept = list(images.batches())
+        # Copies: what loader processes give is shared memory, and may be pinned.
+        self.kept = [(batch.clone(), labels.clone()) for batch, labels in images.batches()]
 
     def __len__(self) -> int:
         return sum(len(labels) for _, labels in self.kept)
