@@ -148,7 +148,7 @@ def count_exceptions(expr: Expr, input: FixedFormat) -> int:
 
 
 def _raw(input: FixedFormat) -> Expr:
-    """X's code, as a formula."""
+    """The code of x, as a formula."""
     scaled = node("mul", const(2.0**input.frac), X) if input.frac else X
     return node("floor", node("add", scaled, const("0.5")))
 

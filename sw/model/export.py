@@ -136,7 +136,7 @@ def _export_mixed(run: RunDir, model: nn.Module, test: Images) -> dict[str, Any]
         try:
             made = mixed.write_onnx(folder / ONNX, mixed.WithSites(model, steps), images)
             who = "onnxruntime cannot run"
-            checked = _check_mixed(made[0], test, expected, steps, limit)
+            found = _mixed_outputs(made[0], test, limit)
         except InputError:  # of the images, not of the model
             raise
         except OSError as error:
@@ -146,7 +146,8 @@ def _export_mixed(run: RunDir, model: nn.Module, test: Images) -> dict[str, Any]
             return body
         for path in made[::-1]:
             os.replace(path, run.export / path.name)
-    return body | {"files": [*(f"export/{path.name}" for path in made), *body["files"]], "checked": checked}
+    files = [*(f"export/{path.name}" for path in made), *body["files"]]
+    return body | {"files": files, "checked": _compared(found, expected, steps)}
 
 
 def _pass_through(model: mixed.WithSites, images: Images, limit: int) -> dict[str, Tensor]:
@@ -159,21 +160,22 @@ def _pass_through(model: mixed.WithSites, images: Images, limit: int) -> dict[st
     return dict(zip(("logits", *model.sites), joined, strict=True))
 
 
-def _check_mixed(
-    path: Path, test: Images, expected: Mapping[str, Tensor], steps: Mapping[str, float], limit: int
+def _mixed_outputs(path: Path, test: Images, limit: int) -> dict[str, Any]:
+    """What onnxruntime makes of a file: every output by name, batches joined."""
+    session = open_session(path)
+    parts = [outputs_of(session, batch, np.float32) for batch, _ in test.batches(limit=limit)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _compared(
+    found: Mapping[str, Any], expected: Mapping[str, Tensor], steps: Mapping[str, float]
 ) -> dict[str, Any]:
     """How onnxruntime differs from PyTorch, where sums in floating point may round otherwise."""
-    session = open_session(path)
-    found: dict[str, list[Any]] = {name: [] for name in expected}
-    for batch, _ in test.batches(limit=limit):
-        for name, values in outputs_of(session, batch, np.float32).items():
-            found[name].append(values)
     differences = {
-        name: float(np.abs(np.concatenate(found[name]) - values.numpy()).max())
-        for name, values in expected.items()
+        name: float(np.abs(found[name] - values.numpy()).max()) for name, values in expected.items()
     }
     in_lsb = {name: differences[name] / step for name, step in steps.items()}
-    classes = np.concatenate(found["logits"]).argmax(1), expected["logits"].numpy().argmax(1)
+    classes = found["logits"].argmax(1), expected["logits"].numpy().argmax(1)
     agreement = float(np.mean(classes[0] == classes[1]))
     largest = max(in_lsb.values(), default=0.0)
     print(

@@ -177,9 +177,8 @@ class _Training:
         seed_all(self._seed, step // self._steps, step % self._steps, self.rank)
         images, labels = (t.to(device(), non_blocking=True) for t in batch)
         own = len(range(self.rank, size, self.number))
-        total = torch.zeros(
-            (), dtype=torch.float64, device=device()
-        )  # read once, for the GPU goes on meanwhile
+        # On the device, and read once, so that a GPU does not wait for every part.
+        total = torch.zeros((), dtype=torch.float64, device=device())
         number = -(-self._compute.accumulate // self.number)  # processes share the parts
         pieces = list(zip(images.chunk(number), labels.chunk(number), strict=True))
         for index, (some, theirs) in enumerate(pieces):
