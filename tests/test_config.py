@@ -133,6 +133,18 @@ def test_a_regime_fills_in_what_is_not_given(tmp_path, regime, published):
     assert again.align == align
 
 
+def test_another_regime_on_the_command_line_fills_in_its_own_settings(tmp_path):
+    """A run's own file holds every key of the regime that it had."""
+    own = load(written(tmp_path, SMALL + "[align]\nepochs = 3\nclip_norm = 0.5"))
+    file = written(tmp_path, tomli_w.dumps(own.to_dict()))
+    other = load(file, ("align.regime=A", "align.lr=0.5"))
+    assert (other.align.trained, other.align.refit, other.align.schedule) == ("affine", "none", "constant")
+    assert (other.align.epochs, other.align.lr, other.align.clip_norm) == (3, 0.5, 0.5)
+    assert load(file, ("align.regime=D+",)) == load(file) == own
+    back = load(written(tmp_path, tomli_w.dumps(other.to_dict())), ("align.regime=D+",))
+    assert (back.align.trained, back.align.refit, back.align.lr) == ("all", "writers", 0.5)
+
+
 def test_our_own_regime_is_the_default(tmp_path):
     assert load(written(tmp_path, SMALL + "[align]\nregime = 'D+'")) == load(written(tmp_path, SMALL))
 

@@ -47,6 +47,7 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
         raise InputError(f"configuration '{path}' is not TOML: {error}") from error
     except RecursionError as error:
         raise InputError(f"configuration '{path}' must not be nested so deeply") from error
+    _leave_regime(body, overrides)
     for text in overrides:
         _override(body, text)
     _resolve_paths(body, path.parent)
@@ -109,6 +110,23 @@ def _override(body: dict[str, Any], text: str) -> None:
         if not isinstance(body, dict):
             raise InputError(f"override {text!r} must name a section and a key in it")
     body[last] = parsed
+
+
+def _leave_regime(body: dict[str, Any], overrides: tuple[str, ...]) -> None:
+    """Where another regime is asked for, forget what the file has from its own, as a run's file has."""
+    asked: dict[str, Any] = {}
+    for text in overrides:
+        _override(asked, text)
+    align, wanted = body.get("align"), asked.get("align")
+    if not (isinstance(align, dict) and isinstance(wanted, dict)):
+        return
+    former = align.get("regime", AlignConfig().regime)
+    if wanted.get("regime", former) == former or former not in list(REGIMES):
+        return
+    filled = dataclasses.asdict(AlignConfig(**REGIMES[former]))
+    for key in {key for settings in REGIMES.values() for key in settings}:
+        if key in align and align[key] == filled[key]:
+            del align[key]
 
 
 def _resolve_paths(body: dict[str, Any], folder: Path) -> None:

@@ -19,7 +19,8 @@ INTRODUCTION = """# Configuration keys
 <!-- Written by `python -m sw.config.reference > docs/configuration.md` from sw/config/sections.py. -->
 
 A configuration is a TOML file with one table a stage. Only `model.name` must be given; what is not given
-has its default. A wrong key or value is refused before anything runs.
+has its default. A wrong key, type or range is refused before anything runs; names of models and data
+sets when they are first used.
 
 `--set section.key=value` overrides a key on the command line and may come several times; the value is
 written as in TOML, and a bare word is a string: `--set evolve.choose=best --set

@@ -51,7 +51,7 @@ class DataConfig:
     calibration_images: int = 256
     """Images taken out of the training split for capture and calibration."""
     batch_size: int = 64
-    """Images a step of training, and a pass through the model."""
+    """Images a step of training, and a pass through the model (of picture files at most 128)."""
     workers: int = 0
     """Loader processes."""
     augment: str = ""
