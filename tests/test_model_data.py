@@ -312,6 +312,14 @@ def test_unknown_data_set_wrong(vit):
         load_splits(DataConfig(dataset="torch/no_such_set", root="."), vit)
 
 
+@pytest.mark.parametrize(("train", "test"), [("train", "train[:5%]"), ("train[5%:]", "train")])
+def test_a_slice_beside_the_whole_is_refused(vit, train, test):
+    config = DataConfig(dataset="hfds/some/pictures", train_split=train, test_split=test)
+    rule = r"^splits 'train.*' and 'train.*' of 'hfds/some/pictures' must have no image in common, and one is"
+    with pytest.raises(InputError, match=rule):
+        load_splits(config, vit)
+
+
 @pytest.mark.parametrize("name", ["torch/cifar10", "torch/imagenet", "torch/folder", "hfds/cifar10"])
 def test_data_set_that_is_not_there_wrong(vit, name, tmp_path):
     with pytest.raises(InputError, match=rf"^data set '{name}' \(train\) cannot be opened: "):

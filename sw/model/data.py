@@ -213,6 +213,7 @@ def _timm_dataset(config: DataConfig, model: nn.Module) -> Splits:
     judge, learn = transforms(config, model)
     if config.train_split == config.test_split:
         raise InputError(f"data.train_split must not be data.test_split, and both are '{config.test_split}'")
+    _check_slices(config)
     plain = open_split(config, config.train_split)
     augmented = open_split(config, config.train_split)
     test = open_split(config, config.test_split)
@@ -231,6 +232,18 @@ def _timm_dataset(config: DataConfig, model: nn.Module) -> Splits:
         FolderImages(plain, augmented, calibration.tolist(), config),
         FolderImages(test, test, range(len(test)), config),
     )
+
+
+def _check_slices(config: DataConfig) -> None:
+    """Hugging Face takes ``train[:5%]`` for a split; the whole of ``train`` has those images, too."""
+    if not config.dataset.lower().startswith("hfds/"):
+        return
+    (own, _, piece), (other, _, rest) = (s.partition("[") for s in (config.train_split, config.test_split))
+    if own == other and not (piece and rest):
+        raise InputError(
+            f"splits '{config.train_split}' and '{config.test_split}' of '{config.dataset}' must have no "
+            "image in common, and one is a slice of the other"
+        )
 
 
 def _check_apart(config: DataConfig, train: Any, test: Any) -> None:
