@@ -9,10 +9,20 @@ import torch
 from benchmarks.accuracy import measure, variants
 from benchmarks.accuracy.__main__ import main, parsed, plan_of
 from benchmarks.accuracy.measure import Results, align_config, arm_key, measure_arm, run_dir, with_kept
-from benchmarks.accuracy.plan import FITTED, FUNCTION_SETS, LAYERNORM, OURS, PUBLISHED_DYT, Arm, Plan
+from benchmarks.accuracy.plan import (
+    BENCHMARKS,
+    FITTED,
+    FUNCTION_SETS,
+    LAYERNORM,
+    OURS,
+    PUBLISHED_DYT,
+    ROOT,
+    Arm,
+    Plan,
+)
 from benchmarks.accuracy.summary import arrival, checks, differences, identity, recovered, spread, summarise
 from benchmarks.accuracy.tables import document
-from sw.config import AlignConfig
+from sw.config import AlignConfig, load
 from sw.files import read_json, write_json
 from sw.ir.errors import InputError
 from sw.model import glyphs
@@ -37,8 +47,8 @@ def test_runs_differ_in_seed_and_folder_alone(tmp_path):
 
 
 def test_claims_are_measured_on_other_images_and_seeds_than_choices():
-    claimed, chosen = (Plan(overrides=more).config("glyphs", 0).data for more in ((), (variants.CHOOSING,)))
-    assert (claimed.split_seed, chosen.split_seed) == (1, 0)
+    assert Plan().config("glyphs", 10).data.split_seed == 1
+    assert load(ROOT / BENCHMARKS["glyphs"].config).data.split_seed == 0
     assert Plan().runs()[-3:] == [("glyphs", 10), ("glyphs", 11), ("glyphs", 12)]
 
 
@@ -204,8 +214,9 @@ def test_a_tiny_benchmark_runs_and_is_not_measured_twice(tmp_path, monkeypatch, 
     assert main(options) == 0
     elsewhere = [*TINY, "--out", str(tmp_path), "--cache", str(tmp_path / "other")]
     assert main(elsewhere) == 0, "all of it is in accuracy.json"
-    others = [{"benchmark": "glyphs", "key": "k", "seed": 0}]
-    write_json(tmp_path / "accuracy.json", body | {"runs": body["runs"] + others})
+    others = [{"benchmark": "glyphs", "key": "k", "seed": 10}]
+    former = [{"benchmark": "glyphs", "key": "k", "seed": 0}]
+    write_json(tmp_path / "accuracy.json", body | {"runs": body["runs"] + others + former})
     assert main(elsewhere) == 0
     assert read_json(tmp_path / "accuracy.json")["runs"][1:] == others, "measured by another call"
     fewer = [word for word in elsewhere if word != "A"]
@@ -318,13 +329,16 @@ def test_variants_differ_from_the_configuration_and_are_shown_beside_layernorm()
     own = dataclasses.asdict(Plan().config("glyphs", 0).align)
     for name, settings in variants.VARIANTS.items():
         assert all(own[key] != value for key, value in settings.items()), name
-    found = {task: [0.8, 0.85, 0.9] for task in variants.tasks()}
-    found[OURS, "rate 2e-4"] = [0.8, 0.85, 0.88]
-    text = variants.document(found, dict.fromkeys(variants.QUANTIZED, 0.875))
-    assert "| rate 2e-4 | lr 0.0002 | 80.00 | 85.00 | 88.00 | 90.00 | -2.00 |" in text
+    found = {task: {"accuracy": [0.8, 0.85, 0.9], "commit": "0123456789"} for task in variants.tasks(10)}
+    found[10, OURS, "rate 5e-4"] = {"accuracy": [0.8, 0.85, 0.88], "commit": None}
+    found |= {(10, OURS, way): {"accuracy": 0.875, "commit": None} for way in variants.QUANTIZED}
+    text = variants.document(10, found)
+    assert "| rate 5e-4 | lr 0.0005 | 80.00 | 85.00 | 88.00 | 90.00 | -2.00 |" in text
     assert "| D+ | as configured | 80.00 | 85.00 | 90.00 | 90.00 | +0.00 |" in text
+    assert "| weight decay | weight_decay 0.05 | 80.00 | 85.00 | 90.00 |  |  |" in text
     assert text.count("\n| ") == 4 + len(variants.VARIANTS) + len(variants.QUANTIZED)
     assert "| D+, then calibrated | 87.50 |" in text
+    assert "Original: 80.00 %. Measured at commit 0123456, unknown." in text
 
 
 def test_variants_of_a_bad_plan_are_one_line(capsys):

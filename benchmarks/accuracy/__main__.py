@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.accuracy.measure import measure, with_kept
+from benchmarks.accuracy.measure import KINDS, measure, with_kept
 from benchmarks.accuracy.plan import BENCHMARKS, FUNCTION_SETS, REGIME_NAMES, Plan
-from benchmarks.accuracy.summary import checks, identity, summarise
+from benchmarks.accuracy.summary import checks, identity, is_current, summarise
 from benchmarks.accuracy.tables import document
 from sw.files import read_json, write_json, write_text
 from sw.ir.errors import InputError
@@ -61,9 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     whole = with_kept(results, earlier)
     body = summarise(whole)
-    for kind in ("runs", "arms"):  # another call may want them
+    for kind in KINDS:  # another call may want them
         measured = {identity(entry) for entry in body[kind]}
-        body[kind] += [entry for entry in earlier.get(kind, ()) if identity(entry) not in measured]
+        others = [entry for entry in earlier.get(kind, ()) if identity(entry) not in measured]
+        body[kind] += [entry for entry in others if is_current(entry)]
     write_json(args.out / "accuracy.json", body | {"checks": checks(whole)})
     write_text(args.out / "accuracy.md", document(whole))
     print((args.out / "accuracy.md").read_text())

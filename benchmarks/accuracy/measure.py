@@ -131,12 +131,19 @@ def measure_run(plan: Plan, task: tuple[str, int]) -> dict[str, Any]:
 
 
 def measure_arm(plan: Plan, arm: Arm) -> dict[str, Any]:
-    """One training: accuracy after each epoch; for LayerNorm also as int8 in the end."""
+    """One training: accuracy after each epoch; for LayerNorm also as int8 in the end.
+
+    Where all weights are trained, so are the constants of the rivals' functions; ours stay what the hardware
+    was priced for.
+    """
     run = run_dir(plan, arm.benchmark, arm.seed)
     splits = load_splits(run.config.data, load_original(run))
     start = time.monotonic()
     config = align_config(run.config.align, arm)
-    model, (_, *reached) = trained(run, arm.functions, config, splits, splits.test, label=str(arm))
+    learn = arm.functions != OURS and config.trained == "all"
+    model, (_, *reached) = trained(
+        run, arm.functions, config, splits, splits.test, learn_constants=learn, label=str(arm)
+    )
     body: dict[str, Any] = {"epochs": reached, "seconds": time.monotonic() - start}
     if arm.functions == LAYERNORM:
         quantize_layernorms(run, model, splits.calibration)
@@ -152,12 +159,26 @@ def run_dir(plan: Plan, benchmark: str, seed: int) -> RunDir:
 
 
 def trained(
-    run: RunDir, functions: str, config: AlignConfig, splits: Splits, judging: Images, *, label: str
+    run: RunDir,
+    functions: str,
+    config: AlignConfig,
+    splits: Splits,
+    judging: Images,
+    *,
+    learn_constants: bool,
+    label: str,
 ) -> tuple[nn.Module, list[float]]:
     """A run's model with a set of functions, re-aligned; its accuracy before and after each epoch.
 
-    Where all weights are trained, so are the constants of the rivals' functions, as alpha of DyT is where it
-    was published; ours stay what the hardware was priced for.
+    Args:
+        run: Of the original model and the chosen functions.
+        functions: One of ``FUNCTION_SETS``.
+        config: How it is re-aligned.
+        splits: Images to calibrate and train on.
+        judging: Images of which the accuracies are.
+        learn_constants: Whether the functions' constants are trained, too, as alpha of DyT is where it was
+            published; LayerNorm has none.
+        label: For the line of progress.
     """
     teacher, plans = load_original(run), read_plans(run)
     if functions == LAYERNORM:
@@ -166,7 +187,7 @@ def trained(
         model = swapped(run, function_set(run, functions), drop_path=config.drop_path)
         if config.refit != "none":
             refit(model, teacher, plans, splits.calibration, upto=config.refit)
-        if functions != OURS and config.trained == "all":
+        if learn_constants:
             for site in plans:
                 model.get_submodule(site).learn_constants()
     train_only(model, config.trained)

@@ -195,6 +195,12 @@ def identity(entry: Mapping[str, Any]) -> tuple[Any, ...]:
     return (*named, tuple(entry.get("overrides", ())))
 
 
+def is_current(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry is of a seed that its benchmark still has."""
+    known = BENCHMARKS.get(entry["benchmark"])
+    return known is not None and entry["seed"] >= known.first_seed
+
+
 def summarise(results: Results) -> dict[str, Any]:
     """Every figure behind ``accuracy.md``."""
     return {

@@ -33,7 +33,8 @@ def introduction(results: Results) -> str:
     hours = sum(found["seconds"] for found in (*results.runs.values(), *results.arms.values())) / 3600
     return (
         f"Written by `make bench-accuracy`: {len(results.runs)} runs and {len(results.arms)} trainings, "
-        f"{hours:.1f} hours of one process, {results.plan.jobs} at a time. Accuracies are % of the test "
+        f"{hours:.1f} hours of one process, {results.plan.jobs} at a time (a run that was stopped counts "
+        "from where it went on). Accuracies are % of the test "
         "split, mean ± standard deviation over seeds (of training, capture, search and re-alignment); "
         "differences are paired by seed, ± their standard error, and their 95 % interval by Student's t, "
         "which with few seeds is wide. *Within* is judged by the mean, *better* and *worse* by two standard "

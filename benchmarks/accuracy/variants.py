@@ -1,7 +1,9 @@
 """Why D+ is what it is: variants of it on glyphs, ours beside the fine-tuned LayerNorm model.
 
 ``python -m benchmarks.accuracy.variants`` writes ``benchmarks/variants.md``. They are judged by images that
-are neither trained on nor in the test split; the run is seed 0's of ``make bench-accuracy``.
+are neither trained on nor in the test split; the run is that of the first seed of ``make bench-accuracy``.
+Whoever chooses by them takes another run (``--seed 0 --set data.split_seed=0``), for claims are measured on
+that one.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks.accuracy.measure import STAGES, base_key, hashed, measure_tasks, run_dir, trained
-from benchmarks.accuracy.plan import LAYERNORM, OURS, Plan
+from benchmarks.accuracy.plan import BENCHMARKS, LAYERNORM, OURS, Plan
 from benchmarks.markdown import table
 from sw.config import DataConfig
 from sw.files import file_digest, write_text
@@ -30,24 +32,24 @@ from sw.model.quantize import load_quantized
 from sw.run_dir import RunDir
 from sw.stages import stage
 
+LEARNED = "constants of functions learned"
 VARIANTS: dict[str, dict[str, Any]] = {
     "D+": {},
     "starts from readers": {"refit": "readers"},
     "starts from the swap": {"refit": "none"},
-    "rate 2e-4": {"lr": 2e-4},
     "rate 5e-4": {"lr": 5e-4},
     "rate 2e-3": {"lr": 2e-3},
     "no distillation": {"kd_weight": 0.0},
     "0.2 distillation": {"kd_weight": 0.2},
     "0.9 distillation": {"kd_weight": 0.9},
-    "temperature 1": {"temperature": 1.0},
     "features of blocks": {"feature_weight": 0.3},
     "earlier blocks slower": {"layer_decay": 0.8},
     "weight decay": {"weight_decay": 0.05},
+    LEARNED: {},
 }
 """What differs from the run's own ``[align]``."""
-CHOOSING = "data.split_seed=0"
-"""The images on which D+ is chosen; what is claimed of it is measured on others."""
+BESIDE = ("D+", "rate 5e-4", "rate 2e-3", "no distillation")
+"""Variants of which LayerNorm is trained, too."""
 QUANTIZED: dict[str, dict[str, dict[str, Any]]] = {
     "D+, then calibrated": {},
     "D+, calibrated, an epoch": {"quantize": {"epochs": 1}},
@@ -57,14 +59,13 @@ QUANTIZED: dict[str, dict[str, dict[str, Any]]] = {
 fast as D+ trains."""
 JUDGES, THIRD = 10_000, 2
 """How many images judge; the test split is the second part of its seed, they are the third."""
-Task = tuple[str, str]
-"""Function set, variant."""
+Task = tuple[int, str, str]
+"""Seed, function set, variant; or seed, ``OURS``, way to int8."""
 
 
-def tasks() -> list[Task]:
-    """LayerNorm starts from no refit."""
-    pairs = [(f, v) for v in VARIANTS for f in (OURS, LAYERNORM)]
-    return [(f, v) for f, v in pairs if f == OURS or "refit" not in VARIANTS[v]]
+def tasks(seed: int) -> list[Task]:
+    """All trainings."""
+    return [(seed, f, v) for v in VARIANTS for f in (OURS, LAYERNORM) if f == OURS or v in BESIDE]
 
 
 def judges(config: DataConfig) -> TensorImages:
@@ -76,16 +77,19 @@ def judges(config: DataConfig) -> TensorImages:
 
 def measure_variant(plan: Plan, task: Task) -> dict[str, Any]:
     """One training: ``accuracy`` before it and after each epoch."""
-    functions, variant = task
-    run = run_dir(plan, "glyphs", 0)
+    seed, functions, variant = task
+    run = run_dir(plan, "glyphs", seed)
     config = dataclasses.replace(run.config.align, **VARIANTS[variant])
     splits, judging = load_splits(run.config.data, load_original(run)), judges(run.config.data)
-    return {"accuracy": trained(run, functions, config, splits, judging, label=f"{functions}, {variant}")[1]}
+    learn, label = variant == LEARNED, f"{functions}, {variant}"
+    _, reached = trained(run, functions, config, splits, judging, learn_constants=learn, label=label)
+    return {"accuracy": reached}
 
 
-def measure_quantized(plan: Plan, way: str) -> dict[str, Any]:
+def measure_quantized(plan: Plan, task: Task) -> dict[str, Any]:
     """One way to int8: ``accuracy``."""
-    first = run_dir(plan, "glyphs", 0)
+    seed, _, way = task
+    first = run_dir(plan, "glyphs", seed)
     root = first.root.with_name(f"{first.root.name}-int8-{list(QUANTIZED).index(way)}")
     if not root.exists():
         shutil.copytree(first.root, root)
@@ -99,47 +103,50 @@ def measure_quantized(plan: Plan, way: str) -> dict[str, Any]:
     return {"accuracy": accuracy(load_quantized(run), judges(run.config.data))}
 
 
-def measure_all(plan: Plan) -> tuple[dict[Task, list[float]], dict[str, float]]:
-    """All trainings, ``plan.jobs`` at a time, and all ways to int8; those of an earlier call are kept."""
-    run = run_dir(plan, "glyphs", 0)
+def measure_all(plan: Plan, seed: int) -> dict[Task, dict[str, Any]]:
+    """All trainings and all ways to int8, ``plan.jobs`` at a time; those of an earlier call are kept."""
+    run = run_dir(plan, "glyphs", seed)
     for name in STAGES:
         stage(name).run(run)
-    found = measure_tasks(plan, tasks(), measure_variant, "variants", {}, _key)
-    ways = measure_tasks(plan, list(QUANTIZED), measure_quantized, "int8", {}, _quantized_key)
-    return {t: body["accuracy"] for t, body in found.items()}, {w: b["accuracy"] for w, b in ways.items()}
+    ways = [(seed, OURS, way) for way in QUANTIZED]
+    found = measure_tasks(plan, tasks(seed), measure_variant, "variants", {}, _key)
+    return found | measure_tasks(plan, ways, measure_quantized, "int8", {}, _key)
 
 
-def document(found: dict[Task, list[float]], ways: dict[str, float]) -> str:
+def document(seed: int, found: dict[Task, dict[str, Any]]) -> str:
     """The whole file."""
     rows = []
     for variant, settings in VARIANTS.items():
-        ours, layernorm = found[OURS, variant], found.get((LAYERNORM, variant), found[LAYERNORM, "D+"])
+        ours = found[seed, OURS, variant]["accuracy"]
+        layernorm = found.get((seed, LAYERNORM, variant), {}).get("accuracy")
         changed = ", ".join(f"{key} {value}" for key, value in settings.items())
-        figures = (f"{100 * value:.2f}" for value in (ours[0], ours[1], ours[-1], layernorm[-1]))
-        apart = f"{100 * (ours[-1] - layernorm[-1]):+.2f}"
-        rows.append((variant, changed or "as configured", *figures, apart))
+        figures = [f"{100 * value:.2f}" for value in (ours[0], ours[1], ours[-1])]
+        beside = ("", "")
+        if layernorm:
+            beside = (f"{100 * layernorm[-1]:.2f}", f"{100 * (ours[-1] - layernorm[-1]):+.2f}")
+        rows.append((variant, changed or "as configured", *figures, *beside))
     head = ("variant", "align", "ours, no epoch", "ours, 1", "ours, all", "LayerNorm, all", "difference")
+    commits = ", ".join(sorted({(body["commit"] or "unknown")[:7] for body in found.values()}))
+    integers = [(way, f"{100 * found[seed, OURS, way]['accuracy']:.2f}") for way in QUANTIZED]
     return (
         "# Variants of D+\n\n"
-        "Written by `python -m benchmarks.accuracy.variants`: `configs/glyphs.toml`, seed 0, "
-        f"accuracy in % on {JUDGES:,} images of their own, one standard error about 0.3 points. "
-        f"Original: {100 * found[LAYERNORM, 'D+'][0]:.2f} %.\n\n{table(head, rows)}\n\n"
-        + table(("as int8, ours", "accuracy"), [(way, f"{100 * value:.2f}") for way, value in ways.items()])
-        + "\n"
+        f"Written by `python -m benchmarks.accuracy.variants`: `configs/glyphs.toml`, seed {seed}, "
+        f"accuracy in % on {JUDGES:,} images of their own, one standard error about 0.3 points. Original: "
+        f"{100 * found[seed, LAYERNORM, 'D+']['accuracy'][0]:.2f} %. Measured at commit {commits}.\n\n"
+        f"{table(head, rows)}\n\n{table(('as int8, ours', 'accuracy'), integers)}\n"
     )
 
 
 def _key(plan: Plan, task: Task) -> str:
-    return hashed(task, VARIANTS[task[1]], base_key(plan, ("glyphs", 0)), file_digest(Path(__file__)))
-
-
-def _quantized_key(plan: Plan, way: str) -> str:
-    return hashed(way, QUANTIZED[way], base_key(plan, ("glyphs", 0)), file_digest(Path(__file__)))
+    seed, functions, what = task
+    settings = VARIANTS[what] if what in VARIANTS else QUANTIZED[what]
+    return hashed(functions, what, settings, base_key(plan, ("glyphs", seed)), file_digest(Path(__file__)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and write; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=BENCHMARKS["glyphs"].first_seed, help="of the run")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides")
     parser.add_argument("--epochs", type=int, default=0, help="0: as many as the benchmark says")
@@ -152,9 +159,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             jobs=args.jobs,
             epochs=args.epochs,
             cache=args.cache.resolve(),
-            overrides=(CHOOSING, *args.overrides),
+            overrides=tuple(args.overrides),
         )
-        text = document(*measure_all(plan))
+        text = document(args.seed, measure_all(plan, args.seed))
     except InputError as error:
         print(f"variants: {error}", file=sys.stderr)
         return 2
