@@ -40,7 +40,7 @@ formal: $(READY)  ## prove handshake, registers and tables of small units, and o
 report: $(READY)  ## all that is missing, then one page, index.html, and summary.json
 	$(RUN) run $(CONFIG)
 
-test: $(READY)  ## all tests
+test: $(READY)  ## all tests but those of test-slow
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 test-slow: $(READY)  ## hostile input in large numbers, and a run that is killed twenty times (20 minutes at most)

@@ -241,8 +241,7 @@ def _emit_site(run: RunDir, site: str, entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _inputs(run: RunDir) -> list[Path]:
-    programs = [run.program(site) for site in run.read_functions()] if run.functions.exists() else []
-    return [run.functions, run.capture_stats, *programs]
+    return [run.functions, run.capture_stats, *run.programs()]
 
 
 def _outputs(run: RunDir) -> list[Path]:

@@ -20,9 +20,9 @@ _FORMULA = re.compile(r"-[\d.(]|-x\b|-[a-z]+\(")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status.
 
-    0: done; 1: a verification failed; 2: bad input, said in one line; 3: done, but a clock that was asked
-    for is missed; 130: interrupted; 141: the reader of the output went away. Arguments that argparse
-    refuses end the process, with status 2 and one line, too.
+    0: done; 1: a verification failed, or ``doctor`` found something missing; 2: bad input, said in one
+    line; 3: done, but a clock that was asked for is missed; 130: interrupted; 141: the reader of the
+    output went away. Arguments that argparse refuses end the process, with status 2 and one line, too.
     """
     words = sys.argv[1:] if argv is None else argv
     # argparse takes a word with a space in it for an argument, whatever it starts with.
@@ -130,7 +130,7 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--dry-run",
         action="store_true",
-        help="two steps of every stage with random weights on noise, and the hours that the run would take",
+        help="a few steps of every stage with random weights on noise, and the hours that the run would take",
     )
     command.add_argument(
         "--images",

@@ -18,12 +18,12 @@ from sw.terminal import table_console
 PACKAGE = "normforge"
 EXTRAS = {
     "": "compile, evolve --pairs, hdl",
-    "model": "train, capture, align, quantize: your own model",
+    "model": "train, capture, align, quantize, export: your own model",
     "hf": "images of Hugging Face's library",
     "sim": "verify: simulation of every code",
-    "synth": "synth: resources and clock",
+    "synth": "synth, rivals, compile --realize all: resources and clock",
     "formal": "make formal: proofs",
-    "vendor": "hdl --vendor: projects for vendors' tools",
+    "vendor": "hdl, compile --vendor: projects for vendors' tools",
     "cluster": "evolve --scheduler: many machines",
 }
 """Groups of packages, and the commands that need them; '' always comes along."""

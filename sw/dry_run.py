@@ -1,4 +1,4 @@
-"""``normforge run CONFIG --dry-run``: two steps of every stage on noise, and what the run would take."""
+"""``normforge run CONFIG --dry-run``: a few steps of every stage on noise, and what the run would take."""
 
 from __future__ import annotations
 

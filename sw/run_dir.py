@@ -128,6 +128,10 @@ class RunDir:
         """The integer program of a site."""
         return self.root / "programs" / f"{site}.json"
 
+    def programs(self) -> list[Path]:
+        """The programs of all sites of ``functions.json``; none where that is not there."""
+        return [self.program(site) for site in self.read_functions()] if self.functions.exists() else []
+
     def tensorboard(self, stage: str) -> Path | None:
         """Folder of what a stage's training writes for TensorBoard; None where none is wanted."""
         return self.root / "tensorboard" / stage if self.config.compute.tensorboard else None

@@ -45,11 +45,6 @@ class Schedule:
     period_ns: float
     blocks: frozenset[int] = frozenset()
 
-    @property
-    def flip_flops(self) -> int:
-        """Of a one-lane unit: its data path's, and valid and last in every stage."""
-        return self.register_bits + 2 * self.latency_cycles
-
 
 def plan(program: Program, fmax_mhz: float, *, family: str = "ecp5", block_memory: bool = False) -> Schedule:
     """Schedule a program so that, by the delay model, every stage fits one period of the clock.

@@ -6,7 +6,7 @@ Public, from Python (everything else may change):
 - `fold.plan_folds`: every norm site, and the layers that its affine folds into.
 - `capture.record`: pairs of input and pre-affine output of every site.
 - `swap.swap`: scalar functions in place of norms.
-- `refit.refit`: affines and the layers that read them, in closed form.
+- `refit.refit`: affines, the layers that read them and those that write to the norms, in closed form.
 - `evaluate.accuracy`: the share of images that a model gets right.
 - `export.load_graph`: the integer graph of an exported run.
 - `runtime.prepare`: a model on the device of this process.

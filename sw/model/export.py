@@ -199,8 +199,7 @@ def _save_arrays(run: RunDir, arrays: Mapping[str, Any]) -> None:
 
 def _inputs(run: RunDir) -> list[Path]:
     first = [run.original, run.capture_stats, run.functions, run.realigned, run.quantized]
-    programs = [run.program(site) for site in run.read_functions()] if run.functions.exists() else []
-    return [*first, run.accuracy("quantized"), run.predictions("quantized"), *programs]
+    return [*first, run.accuracy("quantized"), run.predictions("quantized"), *run.programs()]
 
 
 def _outputs(run: RunDir) -> list[Path]:

@@ -220,9 +220,7 @@ def _key(run: RunDir) -> str:
 
 
 def _inputs(run: RunDir) -> list[Path]:
-    first = [run.original, run.capture_stats, run.functions, run.realigned]
-    programs = [run.program(site) for site in run.read_functions()] if run.functions.exists() else []
-    return first + programs
+    return [run.original, run.capture_stats, run.functions, run.realigned, *run.programs()]
 
 
 STAGE = Stage(

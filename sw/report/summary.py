@@ -243,9 +243,8 @@ def _report(run: RunDir) -> None:
 def _inputs(run: RunDir) -> list[Path]:
     accuracies = [path for which in ACCURACIES for path in _accuracy_files(run, which)]
     files = [run.functions, run.captures, run.capture_stats, run.manifest, run.site_costs]
-    programs = [run.program(site) for site in run.read_functions()] if run.functions.exists() else []
     measured = [run.sim / "summary.json", run.synth / "synth.json", run.rivals, run.replay]
-    return [*accuracies, *files, *programs, *measured]
+    return [*accuracies, *files, *run.programs(), *measured]
 
 
 STAGE = Stage(
