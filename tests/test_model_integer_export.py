@@ -384,6 +384,44 @@ def test_sites_of_a_mixed_file_are_look_ups(distilled):
             assert np.array_equal(exact, module.quant_weight().value.detach().flatten(1).double().numpy())
 
 
+def site_input(nodes, site):
+    """The tensor that a site of a mixed file reads: what is scaled before it is rounded to codes."""
+    makers = {output: node for node in nodes for output in node.output}
+    node = makers[site]
+    while node.op_type != "Round":
+        node = makers[node.input[1 if node.op_type == "Gather" else 0]]
+    return makers[node.input[0]].input[0]
+
+
+def test_sites_and_sums_of_a_mixed_file_are_pytorchs_on_equal_inputs(distilled):
+    """To the last bit: sums of products of codes, before the bias, are exact in float32."""
+    file, model = onnx.load(distilled.export / "model.onnx"), load_quantized(distilled)
+    nodes = {node.name: node for node in file.graph.node}
+    sites = {site: site_input(nodes.values(), site) for site in distilled.read_functions()}
+    layers = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")  # the heads' sums begin with their bias
+    sums = {
+        f"blocks.0.{name}": nodes[f"/model/blocks/blocks.0/{name.replace('.', '/')}/MatMul"]
+        for name in layers
+    }
+    wanted = {
+        *sites.values(),
+        *(tensor for node in sums.values() for tensor in (node.input[0], *node.output)),
+    }
+    wanted -= {output.name for output in file.graph.output}
+    file.graph.output.extend(onnx.helper.make_tensor_value_info(t, 1, None) for t in sorted(wanted))
+    batch, _ = next(load_splits(distilled.config.data, nn.Identity()).test.batches(limit=64))
+    session = open_session(file.SerializeToString())
+    found = {k: torch.from_numpy(v) for k, v in outputs_of(session, batch, np.float32).items()}
+    assert (len(sites), len(sums)) == (3, 4)
+    with torch.no_grad():
+        for site, read in sites.items():
+            assert torch.equal(model.get_submodule(site).unit(found[read]), found[site]), site
+        for name, node in sums.items():
+            weight = model.get_submodule(name).quant_weight().value
+            (given,) = node.output
+            assert torch.equal(functional.linear(found[node.input[0]], weight), found[given]), name
+
+
 def test_plain_layers_compute_what_brevitas_does(distilled):
     model, plain = load_quantized(distilled), load_quantized(distilled)
     assert mixed.replace_layers(plain)
