@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from hw.tools import YOSYS
+from hw.measure import after_yosys
 
 _SCRIPT = """read_verilog unit.v
 hierarchy -top {top}
@@ -54,11 +52,7 @@ def pipeline_problem(unit: Mapping[str, Any], verilog: str) -> str:
     Raises:
         ToolError: Yosys is missing, too old or fails.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "unit.v").write_text(verilog)
-        (folder / "unit.ys").write_text(_SCRIPT.format(top=unit["top"]))
-        YOSYS.require().run("-q", "unit.ys", cwd=folder)
+    with after_yosys(verilog, _SCRIPT.format(top=unit["top"])) as folder:
         module = json.loads((folder / "unit.json").read_text())["modules"][unit["top"]]
     netlist = _Netlist(module)
     try:

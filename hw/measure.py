@@ -8,7 +8,8 @@ import json
 import re
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +104,7 @@ def resources(
     script = "\n".join(lines) + "\n"
 
     def compute() -> dict[str, dict[str, int]]:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            (folder / "unit.v").write_text(verilog)
-            (folder / "unit.ys").write_text(script)
-            yosys.run("-q", "unit.ys", cwd=folder)
+        with after_yosys(verilog, script) as folder:
             stats = [json.loads((folder / f"{number}.json").read_text()) for number in range(len(tops))]
         return {
             top: count_cells(stat["design"]["num_cells_by_type"], family)
@@ -194,11 +191,7 @@ def fmax_mhz(
 
     def compute() -> dict[str, Any]:
         reached: list[tuple[float, str]] = []
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            (folder / "unit.v").write_text(text)
-            (folder / "unit.ys").write_text(script)
-            yosys.run("-q", "unit.ys", cwd=folder)
+        with after_yosys(text, script) as folder:
             for seed in range(1, seeds + 1):
                 options = ("--seed", str(seed), "--report", "report.json", "--quiet", "--timing-allow-fail")
                 nextpnr.run(*arguments, *options, cwd=folder)
@@ -229,6 +222,21 @@ def longest_path(paths: Sequence[Mapping[str, Any]]) -> str:
 def _register(cell: str) -> str:
     """The wire that a register was made for: Yosys appends the cell's type, its pin and numbers."""
     return re.split(r"_(?:TRELLIS_FF|SB_DFF)", cell)[0]
+
+
+@contextmanager
+def after_yosys(verilog: str, script: str) -> Iterator[Path]:
+    """A folder with what Yosys wrote when it ran a script beside ``unit.v``, there for as long as it is used.
+
+    Raises:
+        ToolError: Yosys is missing, too old or fails.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "unit.v").write_text(verilog)
+        (folder / "unit.ys").write_text(script)
+        YOSYS.require().run("-q", "unit.ys", cwd=folder)
+        yield folder
 
 
 def cached(cache: Path, key: Sequence[Any], compute: Callable[[], Any]) -> Any:

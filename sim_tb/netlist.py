@@ -7,7 +7,6 @@ were initialised with.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hw.measure import cached, luts_only
+from hw.measure import after_yosys, cached, luts_only
 from hw.tools import YOSYS, ToolError
 from sw.files import read_json
 from sw.ir.formats import IntArray
@@ -113,11 +112,7 @@ def synthesised(verilog: str, top: str, family: str, cache: Path) -> Netlist:
     script = _SCRIPT.format(flow=luts_only(family), top=top, models=MODELS[family])
 
     def compute() -> Any:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            (folder / "unit.v").write_text(verilog)
-            (folder / "unit.ys").write_text(script)
-            yosys.run("-q", "unit.ys", cwd=folder)
+        with after_yosys(verilog, script) as folder:
             module = read_json(folder / "gates.json")["modules"][top]
         cells = [(cell["type"], cell["connections"]) for cell in module["cells"].values()]
         return {"ports": {k: [p["direction"], p["bits"]] for k, p in module["ports"].items()}, "cells": cells}
