@@ -335,7 +335,7 @@ def test_variants_differ_from_the_configuration_and_are_shown_beside_layernorm()
     text = variants.document(10, found)
     assert "| rate 5e-4 | lr 0.0005 | 80.00 | 85.00 | 88.00 | 90.00 | -2.00 |" in text
     assert "| D+ | as configured | 80.00 | 85.00 | 90.00 | 90.00 | +0.00 |" in text
-    assert "| weight decay | weight_decay 0.05 | 80.00 | 85.00 | 90.00 |  |  |" in text
+    assert "| 0.2 distillation | kd_weight 0.2 | 80.00 | 85.00 | 90.00 |  |  |" in text
     assert text.count("\n| ") == 4 + len(variants.VARIANTS) + len(variants.QUANTIZED)
     assert "| D+, then calibrated | 87.50 |" in text
     assert "Original: 80.00 %. Measured at commit 0123456, unknown." in text

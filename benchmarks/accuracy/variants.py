@@ -41,14 +41,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "rate 2e-3": {"lr": 2e-3},
     "no distillation": {"kd_weight": 0.0},
     "0.2 distillation": {"kd_weight": 0.2},
-    "0.9 distillation": {"kd_weight": 0.9},
     "features of blocks": {"feature_weight": 0.3},
     "earlier blocks slower": {"layer_decay": 0.8},
-    "weight decay": {"weight_decay": 0.05},
     LEARNED: {},
 }
 """What differs from the run's own ``[align]``."""
-BESIDE = ("D+", "rate 5e-4", "rate 2e-3", "no distillation")
+BESIDE = ("D+", "rate 5e-4", "no distillation")
 """Variants of which LayerNorm is trained, too."""
 QUANTIZED: dict[str, dict[str, dict[str, Any]]] = {
     "D+, then calibrated": {},
