@@ -21,7 +21,7 @@ import torch
 from benchmarks.accuracy.measure import STAGES, base_key, hashed, measure_tasks, run_dir, trained
 from benchmarks.accuracy.plan import BENCHMARKS, LAYERNORM, OURS, Plan
 from benchmarks.markdown import table
-from sw.config import DataConfig
+from sw.config import REGIMES, DataConfig
 from sw.files import file_digest, write_text
 from sw.ir.errors import InputError
 from sw.model import glyphs
@@ -32,7 +32,7 @@ from sw.model.quantize import load_quantized
 from sw.run_dir import RunDir
 from sw.stages import stage
 
-LEARNED = "constants of functions learned"
+_F = {**REGIMES["F"], "lr": BENCHMARKS["glyphs"].rates["F"]}
 VARIANTS: dict[str, dict[str, Any]] = {
     "D+": {},
     "starts from readers": {"refit": "readers"},
@@ -43,9 +43,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "0.2 distillation": {"kd_weight": 0.2},
     "features of blocks": {"feature_weight": 0.3},
     "earlier blocks slower": {"layer_decay": 0.8},
-    LEARNED: {},
+    "constants learned": {},
+    "F": _F,
+    "F, constants learned": _F,
 }
 """What differs from the run's own ``[align]``."""
+LEARNED = ("constants learned", "F, constants learned")
+"""Variants that train the functions' constants, too."""
 BESIDE = ("D+", "rate 5e-4", "no distillation")
 """Variants of which LayerNorm is trained, too."""
 QUANTIZED: dict[str, dict[str, dict[str, Any]]] = {
@@ -79,7 +83,7 @@ def measure_variant(plan: Plan, task: Task) -> dict[str, Any]:
     run = run_dir(plan, "glyphs", seed)
     config = dataclasses.replace(run.config.align, **VARIANTS[variant])
     splits, judging = load_splits(run.config.data, load_original(run)), judges(run.config.data)
-    learn, label = variant == LEARNED, f"{functions}, {variant}"
+    learn, label = variant in LEARNED, f"{functions}, {variant}"
     _, reached = trained(run, functions, config, splits, judging, learn_constants=learn, label=label)
     return {"accuracy": reached}
 
