@@ -325,7 +325,7 @@ def test_variants_are_judged_by_images_of_their_own(monkeypatch):
         assert float(apart.min()) > 0.1
 
 
-def test_variants_differ_from_the_configuration_and_are_shown_beside_layernorm():
+def test_variants_differ_from_the_configuration_and_are_shown():
     own = dataclasses.asdict(Plan().config("glyphs", 0).align)
     for name, settings in variants.VARIANTS.items():
         assert bool({k for k, v in settings.items() if own[k] != v}) == (
@@ -334,13 +334,13 @@ def test_variants_differ_from_the_configuration_and_are_shown_beside_layernorm()
     found = {task: {"accuracy": [0.8, 0.85, 0.9], "commit": "0123456789"} for task in variants.tasks(10)}
     found[10, OURS, "rate 5e-4"] = {"accuracy": [0.8, 0.85, 0.88], "commit": None}
     found |= {(10, OURS, way): {"accuracy": 0.875, "commit": None} for way in variants.QUANTIZED}
+    found[10, LAYERNORM, "D+"] = {"accuracy": [0.81, 0.85, 0.91], "commit": None}
     text = variants.document(10, found)
-    assert "| rate 5e-4 | lr 0.0005 | 80.00 | 85.00 | 88.00 | 90.00 | -2.00 |" in text
-    assert "| D+ | as configured | 80.00 | 85.00 | 90.00 | 90.00 | +0.00 |" in text
-    assert "| 0.2 distillation | kd_weight 0.2 | 80.00 | 85.00 | 90.00 |  |  |" in text
+    assert "| rate 5e-4 | lr 0.0005 | 80.00 | 85.00 | 88.00 |" in text
+    assert "| D+ | as configured | 80.00 | 85.00 | 90.00 |" in text
     assert text.count("\n| ") == 4 + len(variants.VARIANTS) + len(variants.QUANTIZED)
     assert "| D+, then calibrated | 87.50 |" in text
-    assert "Original: 80.00 %. Measured at commit 0123456, unknown." in text
+    assert "Original: 81.00 %, with LayerNorm after D+: 91.00 %. Measured at commit 0123456, unknown." in text
 
 
 def test_variants_of_a_bad_plan_are_one_line(capsys):
