@@ -35,15 +35,15 @@ from sw.stages import stage
 _F = {**REGIMES["F"], "lr": BENCHMARKS["glyphs"].rates["F"]}
 VARIANTS: dict[str, dict[str, Any]] = {
     "D+": {},
+    "constants learned": {},
+    "F": _F,
+    "F, constants learned": _F,
     "starts from the swap": {"refit": "none"},
     "rate 5e-4": {"lr": 5e-4},
     "rate 2e-3": {"lr": 2e-3},
     "no distillation": {"kd_weight": 0.0},
     "features of blocks": {"feature_weight": 0.3},
     "earlier blocks slower": {"layer_decay": 0.8},
-    "constants learned": {},
-    "F": _F,
-    "F, constants learned": _F,
 }
 """What differs from the run's own ``[align]``."""
 LEARNED = ("constants learned", "F, constants learned")
