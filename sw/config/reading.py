@@ -121,7 +121,7 @@ def _leave_regime(body: dict[str, Any], overrides: tuple[str, ...]) -> None:
     if not (isinstance(align, dict) and isinstance(wanted, dict)):
         return
     former = align.get("regime", AlignConfig().regime)
-    if wanted.get("regime", former) == former or former not in list(REGIMES):
+    if wanted.get("regime", former) == former or former not in list(REGIMES):  # it may be of any type here
         return
     filled = dataclasses.asdict(AlignConfig(**REGIMES[former]))
     for key in {key for settings in REGIMES.values() for key in settings}:
