@@ -128,7 +128,7 @@ def _evolve(
     for site in sites:
         own = [(t, results[t]) for t in tasks if t.site == site.site]
         entries[site.site] = _decide(run, own, shared[site.site])
-    write_json(run.functions, {"sites": entries})
+    write_json(run.evolved, {"sites": entries})
     for name, entry in entries.items():
         draw_site(run, pairs, name, entry, _picture(run, name))
 
@@ -214,7 +214,7 @@ def _decide(
     shares = [share(e["r2_fixed"], ceiling) for e in front]
     chosen = front[_choice(first.site, archive.points, shares, settings)]
     realized = first.pricer().realize(parse(chosen["expression"]))
-    write_text(run.program(first.site), realized.program.to_json())
+    write_text(run.evolved_program(first.site), realized.program.to_json())
     return {
         "expression": chosen["expression"],
         "scale": chosen["scale"],
@@ -267,7 +267,7 @@ def _forget(run: RunDir) -> None:
 
 def _outputs(run: RunDir) -> list[Path]:
     sites = read_json(run.capture_stats)["sites"] if run.capture_stats.exists() else {}
-    return [run.functions, *(path(site) for site in sites for path in (run.program, partial(_picture, run)))]
+    return [run.evolved, *map(run.evolved_program, sites), *map(partial(_picture, run), sites)]
 
 
 STAGE = Stage(

@@ -44,7 +44,7 @@ def draw_sites(run: RunDir, pairs: Path, path: Path) -> None:
     figure = Figure(figsize=(4.2 * COLUMNS, 3.0 * rows), layout="constrained", dpi=110)
     panels = figure.subplots(rows, COLUMNS, squeeze=False).flat
     for panel, (site, entry) in zip(panels, functions.items(), strict=False):
-        draw_pairs(panel, run, pairs, site, entry)
+        draw_pairs(panel, run, pairs, site, entry, run.program(site))
         panel.set(xlabel="x", ylabel="y")
         luts, ratio = entry["price_lut6"], 100 * entry["ratio"]
         panel.set_title(f"{site}: about {luts:.0f} LUT6, {ratio:.1f} % of the ceiling", fontsize=9)
@@ -58,7 +58,7 @@ def draw_site(run: RunDir, pairs: Path, site: str, entry: Entry, path: Path) -> 
     """Two panels: a site's pairs with its function and DyT; its front, distance from the ceiling by LUTs."""
     figure = Figure(figsize=(11.0, 4.2), layout="constrained", dpi=110)
     left, right = figure.subplots(1, 2)
-    draw_pairs(left, run, pairs, site, entry, show_dyt=True)
+    draw_pairs(left, run, pairs, site, entry, run.evolved_program(site), show_dyt=True)
     text = str(entry["expression"])
     left.set_title(f"{site}: {text[:70]}{' ...' if len(text) > 70 else ''}", fontsize=8)
     left.set(xlabel="x", ylabel="y")
@@ -73,11 +73,12 @@ def draw_pairs(
     pairs: Path,
     site: str,
     entry: Entry,
+    program: Path,
     *,
     show_dyt: bool = False,
     cmap: Colormap | str = "Greys",
 ) -> None:
-    """Density of (x, y), mean of y at x, and scale * f(x) + offset of the integer program."""
+    """Density of (x, y), mean of y at x, and scale * f(x) + offset of the integer program in a file."""
     x, y, stored = load_pairs(pairs, site)
     thinned = slice(None, None, max(1, len(x) // _MOST_PAIRS))
     x, y = x[thinned].astype(np.float64), y[thinned].astype(np.float64)
@@ -92,12 +93,12 @@ def draw_pairs(
     if show_dyt:
         dyt = evaluate(parse(entry["baselines"]["dyt"]["expression"]), grid)
         panel.plot(grid, dyt, color="tab:green", lw=1.2, ls="--", label="DyT, tanh(a x)")
-    program = read_program(run.program(site))
-    reals = program.input.to_real(program.input.codes())
+    unit = read_program(program)
+    reals = unit.input.to_real(unit.input.codes())
     shown = np.abs(reals) <= reach_x
-    f = program.output.to_real(interpret.table(program))
-    unit = entry["scale"] * f + entry["offset"]
-    panel.plot(reals[shown], unit[shown], color="tab:blue", lw=1.2, label="the unit, every code")
+    f = unit.output.to_real(interpret.table(unit))
+    outputs = entry["scale"] * f + entry["offset"]
+    panel.plot(reals[shown], outputs[shown], color="tab:blue", lw=1.2, label="the unit, every code")
     panel.set_xlim(-reach_x, reach_x)
     panel.set_ylim(-reach_y, reach_y)
     panel.tick_params(labelsize=7)
@@ -124,7 +125,8 @@ def draw_front(panel: Axes, entry: Entry) -> None:
         item = entry["baselines"].get(name, {})
         if "r2_fixed" in item:
             panel.plot(item["price_lut6"], gap(item), mark, color="tab:gray", label=f"{name}, fitted")
-    chosen = next(e for e in front if e["expression"] == entry["expression"])
+    evolved = entry.get("evolved", entry["expression"])  # re-alignment may have changed it
+    chosen = next(e for e in front if e["expression"] == evolved)
     panel.plot(chosen["price_lut6"], gap(chosen), "o", mfc="none", mec="tab:red", ms=11, label="chosen")
     panel.set(xscale="log", xlabel="LUT6 a lane, predicted")
     panel.set(yscale="log", ylabel="1 - R² / ceiling (integer map, held-out pairs)")

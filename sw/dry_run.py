@@ -248,10 +248,10 @@ def _plain_functions(run: RunDir) -> list[str]:
     sites = {}
     for site, entry in read_json(run.capture_stats)["sites"].items():
         made = realize(parse(PLAIN), FixedFormat.parse(entry["input"]), output)
-        write_text(run.program(site), made.program.to_json())
+        write_text(run.evolved_program(site), made.program.to_json())
         formats = {"input": entry["input"], "output": str(output)}
         sites[site] = {"expression": PLAIN, "scale": 1.0, "offset": 0.0, "realization": made.kind} | formats
-    write_json(run.functions, {"sites": sites})
+    write_json(run.evolved, {"sites": sites})
     return list(sites)
 
 

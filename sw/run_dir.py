@@ -93,8 +93,15 @@ class RunDir:
 
     @property
     def functions(self) -> Path:
-        """The chosen function of every site and its whole front."""
+        """The function of every site as the hardware has it, and its whole front."""
         return self.root / "functions.json"
+
+    @property
+    def evolved(self) -> Path:
+        """The functions as evolution chose them: ``functions``, unless re-alignment changes those."""
+        if not self.config.align.inner_scale:
+            return self.functions
+        return self.root / "evolve" / "functions.json"
 
     @property
     def realigned(self) -> Path:
@@ -127,6 +134,12 @@ class RunDir:
     def program(self, site: str) -> Path:
         """The integer program of a site."""
         return self.root / "programs" / f"{site}.json"
+
+    def evolved_program(self, site: str) -> Path:
+        """The integer program of a site's evolved function: ``program``, unless re-alignment changes that."""
+        if not self.config.align.inner_scale:
+            return self.program(site)
+        return self.root / "evolve" / "programs" / f"{site}.json"
 
     def programs(self) -> list[Path]:
         """The programs of all sites of ``functions.json``; none where that is not there."""
@@ -177,16 +190,24 @@ class RunDir:
         return self.root / "seeds"
 
     def read_functions(self) -> dict[str, dict[str, Any]]:
-        """Site -> its entry of ``functions.json``.
+        """Site -> its entry of ``functions``.
 
         Raises:
             InputError: The file is missing or holds no sites.
         """
-        body = read_json(self.functions)
-        if not isinstance(body, dict) or not isinstance(body.get("sites"), dict):
-            raise InputError(f"'{self.functions}' must hold an object 'sites'")
-        sites: dict[str, dict[str, Any]] = body["sites"]
-        return sites
+        return _read_sites(self.functions)
+
+    def read_evolved(self) -> dict[str, dict[str, Any]]:
+        """Site -> its entry of ``evolved``, likewise."""
+        return _read_sites(self.evolved)
+
+
+def _read_sites(path: Path) -> dict[str, dict[str, Any]]:
+    body = read_json(path)
+    if not isinstance(body, dict) or not isinstance(body.get("sites"), dict):
+        raise InputError(f"'{path}' must hold an object 'sites'")
+    sites: dict[str, dict[str, Any]] = body["sites"]
+    return sites
 
 
 def unit_name(site: str) -> str:

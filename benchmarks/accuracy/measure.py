@@ -17,7 +17,17 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from benchmarks.accuracy.plan import BENCHMARKS, FITTED, LAYERNORM, OURS, PUBLISHED_DYT, Arm, Plan
+from benchmarks.accuracy.plan import (
+    BENCHMARKS,
+    FITTED,
+    FUNCTION_SETS,
+    LAYERNORM,
+    OURS,
+    PUBLISHED_DYT,
+    REGIME_NAMES,
+    Arm,
+    Plan,
+)
 from gp.task import IRRELEVANT
 from sw.config import REGIMES, AlignConfig
 from sw.files import file_digest, read_json, write_json
@@ -29,6 +39,7 @@ from sw.model.original import load_original
 from sw.model.quantize import quantize_layernorms
 from sw.model.refit import STEPS as REFIT_STEPS
 from sw.model.refit import refit
+from sw.model.settle import learn_inner_scales, settle
 from sw.model.swap import read_chosen, read_plans
 from sw.model.training import fit
 from sw.report.provenance import commit
@@ -73,26 +84,47 @@ def measure(plan: Plan) -> Results:
 
 
 def with_kept(results: Results, earlier: Mapping[str, Any]) -> Results:
-    """Results, and from an earlier call's ``accuracy.json`` the benchmarks that this one did not measure.
+    """Results, and from an earlier call's ``accuracy.json`` what this one did not measure.
 
-    They are taken as they are, whatever code they were measured with, if they are complete, of as many
-    epochs and with the same overrides.
+    That is taken as it is, whatever code it was measured with, if it is complete, of as many epochs, with the
+    same overrides, and of the same original models: other benchmarks, and, where that makes all complete,
+    other function sets and regimes.
     """
     earlier = {k: [body for body in earlier.get(k, ()) if _is_alike(body, results.plan)] for k in KINDS}
-    runs = {(body["benchmark"], body["seed"]): body for body in earlier.get("runs", ())}
-    arms = {Arm.of(body): body for body in earlier.get("arms", ())}
-    names = []
-    for name in BENCHMARKS:
-        alone = dataclasses.replace(results.plan, benchmarks=(name,))
-        complete = all("integer" in runs.get(task, ()) for task in alone.runs()) and all(
-            len(arms.get(a, {}).get("epochs", ())) == alone.epochs_of(name) for a in alone.arms()
-        )
-        if complete or name in results.plan.benchmarks:
-            names.append(name)
-    plan = dataclasses.replace(results.plan, benchmarks=tuple(names))
-    found = {task: results.runs.get(task) or runs[task] for task in plan.runs()}
-    trained = {arm: results.arms.get(arm) or arms[arm] for arm in plan.arms()}
-    return dataclasses.replace(results, plan=plan, runs=found, arms=trained)
+    runs = {(body["benchmark"], body["seed"]): body for body in earlier["runs"]}
+    other = {t for t, run in results.runs.items() if runs.get(t, run).get("original") != run["original"]}
+    arms = {Arm.of(body): body for body in earlier["arms"] if (body["benchmark"], body["seed"]) not in other}
+    joined = runs | {task: _joined(runs.get(task), run) for task, run in results.runs.items()}
+    whole = dataclasses.replace(results, runs=joined, arms=arms | results.arms)
+    plan = dataclasses.replace(results.plan, functions=FUNCTION_SETS, regimes=REGIME_NAMES)
+    if not all(_is_complete(whole, plan, name) for name in plan.benchmarks):
+        plan = results.plan
+    shown = [n for n in BENCHMARKS if n in plan.benchmarks or _is_complete(whole, plan, n)]
+    plan = dataclasses.replace(plan, benchmarks=tuple(shown))
+    return dataclasses.replace(
+        whole,
+        plan=plan,
+        runs={task: whole.runs[task] for task in plan.runs()},
+        arms={arm: whole.arms[arm] for arm in plan.arms()},
+    )
+
+
+def _joined(earlier: Mapping[str, Any] | None, run: dict[str, Any]) -> dict[str, Any]:
+    """A run's entry, with the function sets of an earlier one of the same original model."""
+    if earlier is None or earlier["original"] != run["original"]:
+        return run
+    return run | {key: earlier[key] | run[key] for key in ("zero_shot", "lut6")}
+
+
+def _is_complete(results: Results, plan: Plan, name: str) -> bool:
+    """Whether there is all of a benchmark that a plan wants."""
+    alone = dataclasses.replace(plan, benchmarks=(name,))
+    shown = {functions for functions in plan.functions if functions != LAYERNORM}
+    runs = [results.runs.get(task, {}) for task in alone.runs()]
+    arms = [results.arms.get(arm, {}) for arm in alone.arms()]
+    return all("integer" in run and shown <= set(run["zero_shot"]) for run in runs) and all(
+        len(arm.get("epochs", ())) == alone.epochs_of(name) for arm in arms
+    )
 
 
 def _is_alike(body: Mapping[str, Any], plan: Plan) -> bool:
@@ -125,26 +157,27 @@ def measure_run(plan: Plan, task: tuple[str, int]) -> dict[str, Any]:
         if functions != LAYERNORM:
             entries = function_set(run, functions)
             body["zero_shot"][functions] = _zero_shot(run, entries, splits)
-            prices = [entry.get("price_lut6") for entry in entries.values()]
-            body["lut6"][functions] = sum(prices) if None not in prices else None
+            body["lut6"][functions] = _lut6(entries)
     return body | {"seconds": time.monotonic() - start}
 
 
 def measure_arm(plan: Plan, arm: Arm) -> dict[str, Any]:
-    """One training: accuracy after each epoch; for LayerNorm also as int8 in the end.
+    """One training: accuracy after each epoch; for LayerNorm also as int8 in the end, for ours the LUT6.
 
-    Where all weights are trained, so are the constants of the rivals' functions; ours stay what the hardware
-    was priced for.
+    Where all weights are trained, so are the constants of the rivals' functions, and inner scales of ours if
+    the configuration says so.
     """
     run = run_dir(plan, arm.benchmark, arm.seed)
     splits = load_splits(run.config.data, load_original(run))
     start = time.monotonic()
     config = align_config(run.config.align, arm)
     learn = arm.functions != OURS and config.trained == "all"
-    model, (_, *reached) = trained(
+    model, entries, (_, *reached) = trained(
         run, arm.functions, config, splits, splits.test, learn_constants=learn, label=str(arm)
     )
     body: dict[str, Any] = {"epochs": reached, "seconds": time.monotonic() - start}
+    if arm.functions == OURS:
+        body["lut6"] = _lut6(entries)
     if arm.functions == LAYERNORM:
         quantize_layernorms(run, model, splits.calibration)
         body["quantized"] = accuracy(model, splits.test)
@@ -167,8 +200,10 @@ def trained(
     *,
     learn_constants: bool,
     label: str,
-) -> tuple[nn.Module, list[float]]:
-    """A run's model with a set of functions, re-aligned; its accuracy before and after each epoch.
+) -> tuple[nn.Module, dict[str, dict[str, Any]], list[float]]:
+    """A run's model with a set of functions, re-aligned; these; its accuracy before and after each epoch.
+
+    Learned inner scales are settled in the end, so that the last accuracy is that of functions with a price.
 
     Args:
         run: Of the original model and the chosen functions.
@@ -181,15 +216,19 @@ def trained(
         label: For the line of progress.
     """
     teacher, plans = load_original(run), read_plans(run)
+    entries = {} if functions == LAYERNORM else function_set(run, functions)
     if functions == LAYERNORM:
         model = load_original(run, drop_path=config.drop_path)
     else:
-        model = swapped(run, function_set(run, functions), drop_path=config.drop_path)
+        model = swapped(run, entries, drop_path=config.drop_path)
         if config.refit != "none":
             refit(model, teacher, plans, splits.calibration, upto=config.refit)
         if learn_constants:
             for site in plans:
                 model.get_submodule(site).learn_constants()
+    is_scaled = functions == OURS and config.inner_scale
+    if is_scaled:
+        learn_inner_scales(model, entries)
     train_only(model, config.trained)
     reached = [accuracy(model, judging)]
 
@@ -206,15 +245,29 @@ def trained(
         after_epoch=after_epoch,
         label=label,
     )
-    return model, reached
+    if is_scaled:
+        entries, _ = settle(model, entries, run.config)
+        reached[-1] = accuracy(model, judging)
+    return model, entries, reached
 
 
 def align_config(own: AlignConfig, arm: Arm) -> AlignConfig:
-    """A regime's settings, its learning rate as the benchmark has it; for our own those of the run."""
-    if not REGIMES[arm.regime]:
-        return own
-    settings = {**REGIMES[arm.regime], "lr": BENCHMARKS[arm.benchmark].rates[arm.regime]}
-    return dataclasses.replace(AlignConfig(), regime=arm.regime, epochs=own.epochs, **settings)
+    """A regime's settings, its learning rate as the benchmark has it; for our own those of the run.
+
+    Where all weights are trained, functions of ours get inner scales if the run's own regime gives them any.
+    """
+    config = own
+    if REGIMES[arm.regime]:
+        settings = {**REGIMES[arm.regime], "lr": BENCHMARKS[arm.benchmark].rates[arm.regime]}
+        config = dataclasses.replace(AlignConfig(), regime=arm.regime, epochs=own.epochs, **settings)
+    is_scaled = own.inner_scale and arm.functions == OURS and config.trained == "all"
+    return dataclasses.replace(config, inner_scale=is_scaled)
+
+
+def _lut6(entries: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """Predicted LUT6 of all sites; None where a function has no hardware."""
+    prices = [entry.get("price_lut6") for entry in entries.values()]
+    return sum(prices) if None not in prices else None
 
 
 def function_set(run: RunDir, name: str) -> dict[str, dict[str, Any]]:

@@ -33,11 +33,14 @@ from sw.run_dir import RunDir
 from sw.stages import stage
 
 _F = {**REGIMES["F"], "lr": BENCHMARKS["glyphs"].rates["F"]}
+_FOUND = {"inner_scale": False}
 VARIANTS: dict[str, dict[str, Any]] = {
     "D+": {},
-    "constants learned": {},
-    "F": _F,
-    "F, constants learned": _F,
+    "functions as found": _FOUND,
+    "all constants learned": _FOUND,
+    "F": {**_F, "inner_scale": True},
+    "F, functions as found": _F,
+    "F, all constants learned": _F,
     "starts from the swap": {"refit": "none"},
     "rate 5e-4": {"lr": 5e-4},
     "rate 2e-3": {"lr": 2e-3},
@@ -46,8 +49,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "earlier blocks slower": {"layer_decay": 0.8},
 }
 """What differs from the run's own ``[align]``."""
-LEARNED = ("constants learned", "F, constants learned")
-"""Variants that train the functions' constants, too."""
+LEARNED = ("all constants learned", "F, all constants learned")
+"""Variants that train the functions' constants one by one."""
 QUANTIZED: dict[str, dict[str, dict[str, Any]]] = {
     "D+, then calibrated": {},
     "D+, calibrated, an epoch": {"quantize": {"epochs": 1}},
@@ -80,7 +83,7 @@ def measure_variant(plan: Plan, task: Task) -> dict[str, Any]:
     config = dataclasses.replace(run.config.align, **VARIANTS[variant])
     splits, judging = load_splits(run.config.data, load_original(run)), judges(run.config.data)
     learn, label = variant in LEARNED, f"{functions}, {variant}"
-    _, reached = trained(run, functions, config, splits, judging, learn_constants=learn, label=label)
+    *_, reached = trained(run, functions, config, splits, judging, learn_constants=learn, label=label)
     return {"accuracy": reached}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 _PUBLISHED: dict[str, Any] = {
     "refit": "none",
+    "inner_scale": False,
     "weight_decay": 0.0,
     "drop_path": 0.0,
     "kd_weight": 0.0,

@@ -171,6 +171,9 @@ class AlignConfig:
     sites read."""
     trained: str = "all"
     """``all`` parameters, or the sites' ``affine`` alone."""
+    inner_scale: bool = False
+    """Learn a factor s of every function's argument, too: f(x) becomes f(s x), realised and priced again.
+    ``functions.json`` and ``programs/`` are then what this stage leaves; what evolved is in ``evolve/``."""
     lr: float = 2e-4
     """Largest learning rate."""
     schedule: str = "warm"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sw.config import AlignConfig, digest
-from sw.files import file_digest, write_json
+from sw.files import file_digest, write_json, write_text
 from sw.model.data import Splits, load_splits, read_once
 from sw.model.distil import Distillation, blocks_of
 from sw.model.evaluate import report_accuracy
@@ -20,8 +20,9 @@ from sw.model.recipe import Recipe
 from sw.model.refit import refit
 from sw.model.runtime import prepare
 from sw.model.scalar_norm import ScalarNorm
+from sw.model.settle import learn_inner_scales, settle
 from sw.model.sites import is_site
-from sw.model.swap import read_chosen, read_plans, swap
+from sw.model.swap import read_chosen, read_plans, read_settled, swap
 from sw.model.training import checkpoint, fit, keeping
 from sw.model.weights import load_weights, save_weights
 from sw.run_dir import RunDir
@@ -39,7 +40,7 @@ KEPT_IMAGES = 512
 
 def load_realigned(run: RunDir) -> nn.Module:
     """The re-aligned model, a ScalarNorm at every site, in eval mode on its device."""
-    model = swapped(run)
+    model = swapped(run, read_settled(run))
     load_weights(model, run.realigned)
     return model.eval()
 
@@ -51,7 +52,7 @@ def swapped(
 
     Args:
         run: With captures.
-        functions: As ``swap`` takes them; None: those that the run has chosen.
+        functions: As ``swap`` takes them; None: those that evolution has chosen.
         drop_path: As ``load_original`` takes it.
 
     Raises:
@@ -98,6 +99,8 @@ def _align(run: RunDir) -> None:
     measured = [run.site_costs, *_reports(run, CLOSED_FORM)]
     if kept.read() is None or not all(path.exists() for path in measured):
         model.load_state_dict(_closed_form(run, model, teacher, splits))
+    if config.align.inner_scale:
+        learn_inner_scales(model, run.read_evolved())
     train_only(model, config.align.trained)
     fit(
         model,
@@ -110,9 +113,19 @@ def _align(run: RunDir) -> None:
         compute=config.compute,
         kept=kept,
     )
+    if config.align.inner_scale:
+        _keep_settled(run, model)
     save_weights(run.realigned, model)
     report_accuracy(run, "realigned", model, splits.test)
     kept.discard()
+
+
+def _keep_settled(run: RunDir, model: nn.Module) -> None:
+    """Turn learned inner scales into constants, and leave functions and programs with them."""
+    functions, programs = settle(model, run.read_evolved(), run.config)
+    for site, program in programs.items():
+        write_text(run.program(site), program.to_json())
+    write_json(run.functions, {"sites": functions})
 
 
 def _closed_form(run: RunDir, model: nn.Module, teacher: nn.Module, splits: Splits) -> dict[str, Tensor]:
@@ -139,21 +152,22 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.to("cpu", copy=True) for name, value in model.state_dict().items()}
 
 
+def _outputs(run: RunDir) -> list[Path]:
+    learned = [run.functions, *run.programs()] if run.config.align.inner_scale else []
+    return [run.realigned, run.site_costs, *_reports(run, (*CLOSED_FORM, "realigned")), *learned]
+
+
 def _key(run: RunDir) -> str:
     parts = [digest(run.config, "seed", "model", "data", "align", "compute.precision")]
-    return ":".join(parts + [file_digest(p) for p in (run.original, run.functions, run.capture_stats)])
+    return ":".join(parts + [file_digest(p) for p in (run.original, run.evolved, run.capture_stats)])
 
 
 STAGE = Stage(
     name="align",
     help="swap LayerNorm for the evolved functions and re-align by distillation",
     sections=("model", "data", "align", "compute.precision"),
-    inputs=lambda run: [run.original, run.capture_stats, run.functions],
-    outputs=lambda run: [
-        run.realigned,
-        run.site_costs,
-        *_reports(run, (*CLOSED_FORM, "realigned")),
-    ],
+    inputs=lambda run: [run.original, run.capture_stats, run.evolved],
+    outputs=_outputs,
     body=_align,
     parallel=True,
     forget=lambda run: checkpoint(run, "align").unlink(missing_ok=True),

@@ -8,7 +8,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor, nn
 
-from sw.ir.expr import Expr, interpret_expr
+from sw.ir.expr import Expr, X, interpret_expr
+from sw.model.inner_scale import reading, replaced
 from sw.model.sites import along_channels
 
 
@@ -76,10 +77,15 @@ def constants_of(expr: Expr) -> list[Fraction]:
     return sorted(found)
 
 
+INNER_RATE = 10.0
+"""An inner scale is exp(10 p): a step that moves weights by a thousandth moves it by 1 %, about as much as an
+alpha of 0.1 in DyT."""
+
+
 class ScalarNorm(nn.Module):
     """``f(x) * weight + bias``: f the same for every element, weight and bias one per channel, shape (C,).
 
-    f is as it was found, unless ``learn_constants`` is called.
+    f is as it was found, unless ``learn_constants`` or ``learn_inner_scale`` is called.
 
     Args:
         expr: f.
@@ -95,18 +101,43 @@ class ScalarNorm(nn.Module):
         self.bias = nn.Parameter(bias.detach().clone())
         self.constants: nn.Parameter | None = None
         self._values: list[Fraction] = []
+        self.inner: nn.Parameter | None = None
 
     def learn_constants(self) -> None:
         """From now on f's constants, of which equal ones stay equal, are parameters of the layer, too."""
         self._values = constants_of(self.expr)
         self.constants = nn.Parameter(self.weight.new_tensor([float(value) for value in self._values]))
 
+    def learn_inner_scale(self) -> None:
+        """From now on compute f of ``inner_scale`` times what f reads; it is a parameter, 1 at first."""
+        self._read = reading(self.expr)
+        self._rest = replaced(self.expr, self._read, X)
+        self.inner = nn.Parameter(self.weight.new_zeros(()))
+
+    @property
+    def inner_scale(self) -> Tensor:
+        """The factor of what f reads, a scalar."""
+        return torch.exp(INNER_RATE * self.inner) if self.inner is not None else self.weight.new_ones(())
+
+    def settle(self, expr: Expr, gain: float, offset: float) -> None:
+        """Take a formula that gives ``gain`` times what f, inner scale and all, gives, plus ``offset``.
+
+        Weight and bias make up for both: the layer computes what it did. The scale is no parameter any more.
+        """
+        with torch.no_grad():
+            self.weight.div_(gain)
+            self.bias.sub_(offset * self.weight)
+        self.expr, self.inner = expr, None
+
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(torch.promote_types(x.dtype, torch.float32))  # as LayerNorm does it: half holds no squares
         learned = None if self.constants is None else dict(zip(self._values, self.constants, strict=True))
+        expr = self.expr
+        if self.inner is not None:
+            expr, x = self._rest, evaluate(self._read, x) * self.inner_scale
         weight = along_channels(self.weight, x.ndim, self.dim)
         bias = along_channels(self.bias, x.ndim, self.dim)
-        return evaluate(self.expr, x, learned) * weight + bias
+        return evaluate(expr, x, learned) * weight + bias
 
     def extra_repr(self) -> str:
         return f"{self.expr}, channels={len(self.weight)}"

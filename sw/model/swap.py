@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -51,18 +52,27 @@ def swap(model: nn.Module, functions: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def read_chosen(run: RunDir) -> dict[str, dict[str, Any]]:
-    """The function of every captured site, as in ``functions.json``.
+    """The function of every captured site, as evolution chose it.
 
     Raises:
         InputError: A captured site has no function, or a function no captured site.
     """
-    functions, captured = run.read_functions(), read_plans(run)
+    return _checked(run, run.read_evolved(), run.evolved)
+
+
+def read_settled(run: RunDir) -> dict[str, dict[str, Any]]:
+    """The function of every captured site, as re-alignment left it, likewise."""
+    return _checked(run, run.read_functions(), run.functions)
+
+
+def _checked(run: RunDir, functions: dict[str, dict[str, Any]], path: Path) -> dict[str, dict[str, Any]]:
+    captured = read_plans(run)
     for site in captured:
         if site not in functions:
-            raise InputError(f"'{run.functions}' must have a function for site '{site}'; evolve it first")
+            raise InputError(f"'{path}' must have a function for site '{site}'; evolve it first")
     for site in functions:
         if site not in captured:
-            raise InputError(f"'{run.functions}' must have captured sites only, and '{site}' is none")
+            raise InputError(f"'{path}' must have captured sites only, and '{site}' is none")
     return functions
 
 

@@ -65,7 +65,7 @@ def site(run: RunDir, name: str, entry: Mapping[str, Any]) -> list[Markup]:
     """A site's pairs with its function and DyT; its front, distance from the ceiling by LUTs."""
     with _figure(f"{name} pairs", 4.8, 3.4) as figure:
         panel = figure.subplots()
-        draw_pairs(panel, run, run.captures, name, entry, show_dyt=True, cmap=_HAZE)
+        draw_pairs(panel, run, run.captures, name, entry, run.program(name), show_dyt=True, cmap=_HAZE)
         panel.set(xlabel="x, input of the norm", ylabel="y, its output before the affine")
         panel.legend(loc="upper left", fontsize=8)
         pairs = svg(figure, f"{name}: pairs and function")

@@ -1,0 +1,131 @@
+"""sw.model.inner_scale and sw.model.settle: stretched formulas, and what becomes of a learned scale."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from sw.config import from_dict
+from sw.ir import interpret
+from sw.ir.expr import evaluate
+from sw.ir.formats import FixedFormat
+from sw.ir.parse import parse
+from sw.ir.refmap import reference_map
+from sw.model.inner_scale import reading, stretched
+from sw.model.scalar_norm import ScalarNorm
+from sw.model.settle import SIGNIFICANT_BITS, learn_inner_scales, settle, significant
+
+CELL = "(clip(floor(8*x), -64, 63) + 0.5)"
+INPUT, OUTPUT = FixedFormat.parse("s10.4"), FixedFormat.parse("s8.4")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tanh(0.5*x) - x", "x"),
+        (f"tanh(0.125*{CELL})", CELL[1:-1]),
+        (f"0.25*{CELL} + sin({CELL})", CELL[1:-1]),
+        ("tanh(floor(4*x) + 0.5)", "floor(4*x) + 0.5"),
+        ("tanh(floor(4*x))", "floor(4*x)"),
+        ("clip(floor(4*x), -8, 7)*floor(4*x)", "floor(4*x)"),
+        ("clip(floor(4*x), -8, 7) + x", "x"),
+        ("floor(4*x) + floor(2*x)", "x"),
+        ("min(floor(4*x), 3) + 0.5", "floor(4*x)"),
+    ],
+)
+def test_a_formula_reads_x_or_a_cell_of_its_code(text, expected):
+    assert str(reading(parse(text))) == expected
+
+
+@pytest.mark.parametrize("text", ["tanh(0.5*x) - x", "clip(3*x, -1, 2)", "x/sqrt(x*x + 1)"])
+@given(scale=st.fractions("1/8", 8, max_denominator=64).filter(lambda s: 64 % s.denominator == 0))
+def test_a_stretched_formula_is_the_formula_of_a_multiple(text, scale):
+    x = np.linspace(-3, 3, 61)
+    found = evaluate(stretched(parse(text), scale), x)
+    np.testing.assert_allclose(found, evaluate(parse(text), float(scale) * x), rtol=1e-12, atol=1e-12)
+
+
+def test_cells_stay_and_what_is_computed_of_them_is_stretched():
+    assert str(stretched(parse(f"tanh(0.125*{CELL})"), Fraction(3, 4))) == f"tanh(0.09375*{CELL})"
+
+
+def site(text="4*tanh(0.25*x)", **more):
+    return {
+        "expression": text,
+        "scale": 2.0,
+        "offset": 0.5,
+        "input": str(INPUT),
+        "output": str(OUTPUT),
+    } | more
+
+
+def layer(text, scale):
+    """A model with one site whose inner scale was learned."""
+    generator = torch.Generator().manual_seed(3)
+    model = nn.ModuleDict({"norm": ScalarNorm(parse(text), *torch.randn(2, 5, generator=generator).double())})
+    learn_inner_scales(model, {"norm": site(text)})
+    with torch.no_grad():
+        model["norm"].inner += np.log(scale) / 10
+    return model
+
+
+def config(**sections):
+    return from_dict({"name": "n", "model": {"name": "none"}, **sections})
+
+
+@pytest.mark.parametrize("text", ["4*tanh(0.25*x)", f"3*tanh(0.03125*{CELL}) + 0.5", "clip(x, -2, 5)"])
+@pytest.mark.parametrize("scale", [0.6875, 1.0, 1.5])
+@pytest.mark.parametrize("affine", ["free", "scale", "none"])
+def test_a_settled_layer_computes_what_it_learned(text, scale, affine):
+    model = layer(text, scale)
+    x = torch.randn(40, 5, generator=torch.Generator().manual_seed(0)).double()
+    learned = model["norm"](x)
+    functions, programs = settle(model, {"norm": site(text)}, config(evolve={"affine": affine}))
+    torch.testing.assert_close(model["norm"](x), learned, rtol=1e-9, atol=1e-9)
+    assert model["norm"].inner is None
+    assert set(model.state_dict()) == {"norm.weight", "norm.bias"}
+    expr = parse(functions["norm"]["expression"])
+    np.testing.assert_array_equal(interpret.table(programs["norm"]), reference_map(expr, INPUT, OUTPUT))
+
+
+@pytest.mark.parametrize("scale", [0.6875, 1.5])
+def test_what_the_affine_takes_over_is_in_the_functions_too(scale):
+    """scale f(x) + offset is the stretched former one, and covers the output format as that did."""
+    model, former = layer("4*tanh(0.25*x) + 1", scale), site("4*tanh(0.25*x) + 1")
+    found = settle(model, {"norm": former}, config())[0]["norm"]
+    assert found["inner_scale"] == scale
+    x = INPUT.to_real(INPUT.codes())
+    y = evaluate(parse(found["expression"]), x)
+    wanted = 2.0 * (4 * np.tanh(0.25 * scale * x) + 1) + 0.5
+    np.testing.assert_allclose(found["scale"] * y + found["offset"], wanted, rtol=1e-9)
+    before = evaluate(parse(former["expression"]), x)
+    np.testing.assert_allclose([y.min(), y.max()], [before.min(), before.max()], atol=OUTPUT.step)
+
+
+def test_a_scale_of_one_leaves_function_and_price():
+    entry = site(price_lut6=99.0)
+    found = settle(layer(entry["expression"], 1.0), {"norm": entry}, config())[0]["norm"]
+    assert {k: found[k] for k in ("expression", "scale", "offset")} == {
+        k: entry[k] for k in ("expression", "scale", "offset")
+    }
+    assert found["price_lut6"] < 99
+
+
+def test_functions_with_exceptions_get_no_scale():
+    model = nn.ModuleDict({"norm": ScalarNorm(parse("x"), torch.ones(2), torch.zeros(2))})
+    learn_inner_scales(model, {"norm": site(exceptions=1)})
+    assert model["norm"].inner is None
+    assert settle(model, {"norm": site("x", exceptions=1)}, config())[0]["norm"]["inner_scale"] == 1.0
+
+
+@given(st.floats(1e-3, 1e3))
+def test_scales_are_rounded_by_less_than_a_percent(value):
+    short = significant(value)
+    assert abs(float(short) / value - 1) <= 2.0**-SIGNIFICANT_BITS
+    assert abs(short.numerator).bit_length() <= max(SIGNIFICANT_BITS, 10)
