@@ -34,6 +34,7 @@ population = 10
 generations = 20
 [align]
 epochs = 20
+inner_scale = true
 [quantize]
 calibration_images = 32
 [synth]

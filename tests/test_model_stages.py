@@ -26,7 +26,9 @@ from sw.ir.errors import InputError
 from sw.ir.expr import evaluate
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
+from sw.ir.price import lut6
 from sw.ir.program import Program
+from sw.ir.refmap import reference_map
 from sw.model import align, capture, original, quantize
 from sw.model.data import TensorImages, load_splits
 from sw.model.evaluate import predict
@@ -206,6 +208,52 @@ def test_affines_alone_are_trained_where_that_is_asked_for(digits, tmp_path):
     before, after = align.swapped(run).state_dict(), align.load_realigned(run).state_dict()
     moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert moved == {f"{site}.{part}" for site in run.read_functions() for part in ("weight", "bias")}
+
+
+@pytest.fixture(scope="module")
+def scaled(digits, tmp_path_factory):
+    """A run whose functions learned an inner scale."""
+    folder, learning = tmp_path_factory.mktemp("scaled"), {"epochs": 1, "lr": 1e-2, "inner_scale": True}
+    run = copied(digits, folder, align.STAGE, align=learning)
+    write_json(run.evolved, read_json(run.functions))
+    run.functions.unlink()
+    align.STAGE.run(run)
+    quantize.STAGE.run(run)
+    return run
+
+
+def test_inner_scales_end_up_in_functions_programs_and_weights(digits, scaled):
+    evolved, model = scaled.read_evolved(), align.load_realigned(scaled)
+    assert list(model.state_dict()) == list(align.load_realigned(digits).state_dict())
+    for site, entry in scaled.read_functions().items():
+        assert entry["evolved"] == evolved[site]["expression"]
+        assert (entry["expression"] == entry["evolved"]) == (entry["inner_scale"] == 1)
+        assert str(model.get_submodule(site).expr) == entry["expression"]
+        program = Program.from_json(scaled.program(site).read_text())
+        wanted = reference_map(parse(entry["expression"]), program.input, program.output)
+        assert np.array_equal(interpret.table(program), wanted)
+        assert lut6(program) == pytest.approx(entry["price_lut6"])
+    assert any(abs(entry["inner_scale"] - 1) > 0.02 for entry in scaled.read_functions().values())
+    assert not align.STAGE.run(scaled)
+    assert not quantize.STAGE.run(scaled)
+
+
+def test_killed_before_its_scales_are_settled_a_stage_ends_with_the_same_files(scaled, monkeypatch):
+    files = [scaled.realigned, scaled.functions, *scaled.programs()]
+    before, report = [path.read_bytes() for path in files], align.report_accuracy
+
+    def killed(run, stage, *rest, **more):
+        if stage == "realigned":
+            raise KeyboardInterrupt
+        report(run, stage, *rest, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(align, "report_accuracy", killed)
+        with pytest.raises(KeyboardInterrupt):
+            align.STAGE.run(scaled, force=True)
+    monkeypatch.setattr(align.Distillation, "__call__", None)
+    assert align.STAGE.run(scaled)
+    assert [path.read_bytes() for path in files] == before
 
 
 def test_drop_path_and_bits_of_activations_change_what_they_should(digits, tmp_path):
