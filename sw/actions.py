@@ -78,7 +78,7 @@ def one_stage(args: argparse.Namespace) -> int:
     """The stage that the sub-command names, and what it builds on where ``--missing`` asks for it."""
     asked, run = stage(args.command), open_run(args)
     if args.missing:
-        for name in before(args.command):
+        for name in before(args.command, settled=run.config.align.inner_scale):
             # A generated file that somebody changed must reach the stage as it is.
             if stage(name).is_stale(run):
                 report_run(stage(name), run)

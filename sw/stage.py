@@ -63,8 +63,11 @@ class Stage:
         made = read_stamp(run, self.name)
         if self.missing(run) or not made:
             return True
-        gone = any(not path.exists() for path in self.outputs(run))
-        return gone or any(made.get(key) != value for key, value in self._fingerprint(run).items())
+        outputs = self.outputs(run)
+        gone = any(not path.exists() for path in outputs)
+        # The configuration may say where a stage leaves its files.
+        moved = {file_name(path, run) for path in outputs} != set(made.get("outputs", ()))
+        return gone or moved or any(made.get(key) != value for key, value in self._fingerprint(run).items())
 
     def run(self, run: RunDir, *, force: bool = False) -> bool:
         """Do the work unless its result is there already, or was that a check fails; say whether it was done.

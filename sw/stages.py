@@ -42,9 +42,15 @@ LAST_ACCURACY_STAGE = "export"
 """A further seed of a run repeats everything up to here: all that an accuracy depends on."""
 
 
-def before(name: str) -> list[str]:
-    """All stages that a stage builds on, in the order of a run."""
-    needed = {needed for direct in BUILDS_ON[name] for needed in (direct, *before(direct))}
+def before(name: str, *, settled: bool = False) -> list[str]:
+    """All stages that a stage builds on, in the order of a run.
+
+    Args:
+        name: The stage.
+        settled: Whether ``align``, not ``evolve``, leaves functions and programs (``align.inner_scale``).
+    """
+    directly = ("align",) if settled and name == "hdl" else BUILDS_ON[name]
+    needed = {needed for direct in directly for needed in (direct, *before(direct, settled=settled))}
     return [other for other in STAGES if other in needed]
 
 

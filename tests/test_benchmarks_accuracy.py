@@ -253,17 +253,18 @@ def test_function_sets_and_regimes_that_a_call_leaves_out_are_taken_from_an_earl
     earlier = summarise(Results(plan, made().runs, arms, 1.0))
     few = dataclasses.replace(plan, functions=(OURS,), regimes=("F",))
     runs = {
-        task: run | {"zero_shot": {OURS: {"none": 0.1}}, "lut6": {OURS: 7}}
+        task: {**run, "integer": 0.5, **{key: {OURS: run[key][OURS]} for key in ("zero_shot", "lut6")}}
         for task, run in made().runs.items()
     }
     now = Results(few, runs, {arm: {"epochs": [0.8, 0.9], "seconds": 1.0} for arm in few.arms()}, 1.0)
     both = with_kept(now, earlier)
     assert (both.plan.functions, both.plan.regimes) == (FUNCTION_SETS, REGIME_NAMES)
     assert {arm for arm, found in both.arms.items() if found["epochs"][-1] == 0.9} == set(few.arms())
-    assert both.runs["glyphs", 10]["lut6"] == made().runs["glyphs", 10]["lut6"] | {OURS: 7}
-    for run in now.runs.values():
-        run["original"] -= 0.1
-    assert with_kept(now, earlier) == now, "of other models"
+    assert both.runs["glyphs", 10] == {**made().runs["glyphs", 10], "integer": 0.5}
+    dearer = {task: {**run, "lut6": {OURS: 21}} for task, run in runs.items()}
+    assert with_kept(dataclasses.replace(now, runs=dearer), earlier).runs == dearer, "of other functions"
+    weaker = {task: {**run, "original": 0.5} for task, run in runs.items()}
+    assert with_kept(dataclasses.replace(now, runs=weaker), earlier).runs == weaker, "of other models"
 
 
 def test_figures_of_other_settings_are_told_apart():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -13,9 +14,11 @@ from torch import nn
 
 from sw.config import from_dict
 from sw.ir import interpret
+from sw.ir.errors import InputError
 from sw.ir.expr import evaluate
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
+from sw.ir.realize import realize
 from sw.ir.refmap import reference_map
 from sw.model.inner_scale import reading, stretched
 from sw.model.scalar_norm import ScalarNorm
@@ -69,7 +72,7 @@ def layer(text, scale):
     """A model with one site whose inner scale was learned."""
     generator = torch.Generator().manual_seed(3)
     model = nn.ModuleDict({"norm": ScalarNorm(parse(text), *torch.randn(2, 5, generator=generator).double())})
-    learn_inner_scales(model, {"norm": site(text)})
+    model["norm"].learn_inner_scale()
     with torch.no_grad():
         model["norm"].inner += np.log(scale) / 10
     return model
@@ -117,11 +120,35 @@ def test_a_scale_of_one_leaves_function_and_price():
     assert found["price_lut6"] < 99
 
 
-def test_functions_with_exceptions_get_no_scale():
-    model = nn.ModuleDict({"norm": ScalarNorm(parse("x"), torch.ones(2), torch.zeros(2))})
-    learn_inner_scales(model, {"norm": site(exceptions=1)})
-    assert model["norm"].inner is None
-    assert settle(model, {"norm": site("x", exceptions=1)}, config())[0]["norm"]["inner_scale"] == 1.0
+@pytest.mark.parametrize(
+    ("text", "exceptions", "learns"),
+    [(f"0.03125*{CELL}", 0, True), (f"0.03125*{CELL}", 1, False), ("clip(x, -4, 3)", 0, False)],
+)
+def test_functions_of_x_itself_or_with_exceptions_get_no_scale(text, exceptions, learns):
+    model = nn.ModuleDict({"norm": ScalarNorm(parse(text), torch.ones(2), torch.zeros(2))})
+    entry = site(text, exceptions=exceptions)
+    learn_inner_scales(model, {"norm": entry})
+    assert (model["norm"].inner is not None) == learns
+    assert settle(model, {"norm": entry}, config())[0]["norm"]["inner_scale"] == 1.0
+
+
+def test_cells_cost_no_more_with_a_scale_and_a_gain():
+    text = f"3.9375*tanh(0.015625*{CELL})"
+    before = realize(parse(text), INPUT, OUTPUT).lut6
+    found = settle(layer(text, 0.6875), {"norm": site(text)}, config())[0]["norm"]
+    assert found["price_lut6"] <= 1.1 * before
+
+
+@pytest.mark.parametrize(("learned", "shown"), [(math.nan, "nan"), (math.inf, "inf"), (-math.inf, "0")])
+def test_scales_of_a_training_that_diverged_wrong(learned, shown):
+    model = layer("clip(x, -4, 3)", 1.0)
+    with torch.no_grad():
+        model["norm"].inner.fill_(learned)
+    message = (
+        f"^the inner scale of site 'norm' must be a number above 0, not {shown}; re-align with a smaller"
+    )
+    with pytest.raises(InputError, match=message):
+        settle(model, {"norm": site("clip(x, -4, 3)")}, config())
 
 
 @given(st.floats(1e-3, 1e3))

@@ -215,7 +215,10 @@ def scaled(digits, tmp_path_factory):
     """A run whose functions learned an inner scale."""
     folder, learning = tmp_path_factory.mktemp("scaled"), {"epochs": 1, "lr": 1e-2, "inner_scale": True}
     run = copied(digits, folder, align.STAGE, align=learning)
-    write_json(run.evolved, read_json(run.functions))
+    functions = digits.read_functions()
+    for entry in functions.values():
+        entry["expression"] = entry["expression"].replace("*x", "*(0.25*(clip(floor(4*x), -32, 31) + 0.5))")
+    write_json(run.evolved, {"sites": functions})
     run.functions.unlink()
     align.STAGE.run(run)
     quantize.STAGE.run(run)

@@ -8,6 +8,7 @@ from sw.files import write_text
 from sw.ir.errors import InputError, VerificationError
 from sw.run_dir import RunDir
 from sw.stage import Stage, code_digest, guarded, read_stamp, report_run
+from sw.stages import before
 
 
 def make(seed=0, generations=1):
@@ -68,6 +69,21 @@ def test_stale_means_changed_inputs_not_changed_outputs():
     assert stage.is_stale(make(generations=2))
     (run.root / "out").unlink()
     assert stage.is_stale(make())
+
+
+def test_stale_means_also_that_files_go_elsewhere_now():
+    stage, run = copying_stage(), make()
+    write_text(run.root / "in", "a")
+    stage.run(run)
+    moved = dataclasses.replace(stage, outputs=lambda run: [run.root / "in"])
+    assert moved.is_stale(run)
+
+
+def test_hardware_is_made_of_what_settles_last():
+    for name in ("hdl", "verify", "synth", "rivals"):
+        assert "align" in before(name, settled=True)
+    assert "align" not in before("synth")
+    assert before("align", settled=True) == before("align")
 
 
 def test_changed_code_makes_a_stage_run_again(monkeypatch):

@@ -87,14 +87,17 @@ def with_kept(results: Results, earlier: Mapping[str, Any]) -> Results:
     """Results, and from an earlier call's ``accuracy.json`` what this one did not measure.
 
     That is taken as it is, whatever code it was measured with, if it is complete, of as many epochs, with the
-    same overrides, and of the same original models: other benchmarks, and, where that makes all complete,
+    same overrides, and of the same models and functions: other benchmarks, and, where all is complete then,
     other function sets and regimes.
     """
     earlier = {k: [body for body in earlier.get(k, ()) if _is_alike(body, results.plan)] for k in KINDS}
     runs = {(body["benchmark"], body["seed"]): body for body in earlier["runs"]}
-    other = {t for t, run in results.runs.items() if runs.get(t, run).get("original") != run["original"]}
+    other = {task for task, run in results.runs.items() if not _is_of_one_model(runs.get(task, run), run)}
     arms = {Arm.of(body): body for body in earlier["arms"] if (body["benchmark"], body["seed"]) not in other}
-    joined = runs | {task: _joined(runs.get(task), run) for task, run in results.runs.items()}
+    joined = runs | {
+        task: run if task in other or task not in runs else _joined(runs[task], run)
+        for task, run in results.runs.items()
+    }
     whole = dataclasses.replace(results, runs=joined, arms=arms | results.arms)
     plan = dataclasses.replace(results.plan, functions=FUNCTION_SETS, regimes=REGIME_NAMES)
     if not all(_is_complete(whole, plan, name) for name in plan.benchmarks):
@@ -109,10 +112,17 @@ def with_kept(results: Results, earlier: Mapping[str, Any]) -> Results:
     )
 
 
-def _joined(earlier: Mapping[str, Any] | None, run: dict[str, Any]) -> dict[str, Any]:
+def _is_of_one_model(earlier: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
+    """Whether two entries of a run show the same original model and, where both have them, functions."""
+    return earlier.get("original") == run["original"] and all(
+        earlier[key].get(functions, found) == found
+        for key in ("zero_shot", "lut6")
+        for functions, found in run[key].items()
+    )
+
+
+def _joined(earlier: Mapping[str, Any], run: dict[str, Any]) -> dict[str, Any]:
     """A run's entry, with the function sets of an earlier one of the same original model."""
-    if earlier is None or earlier["original"] != run["original"]:
-        return run
     return run | {key: earlier[key] | run[key] for key in ("zero_shot", "lut6")}
 
 

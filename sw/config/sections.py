@@ -172,7 +172,7 @@ class AlignConfig:
     trained: str = "all"
     """``all`` parameters, or the sites' ``affine`` alone."""
     inner_scale: bool = False
-    """Learn a factor s of every function's argument, too: f(x) becomes f(s x), realised and priced again.
+    """Learn a factor s of functions that read x in cells: f(x) becomes f(s x), realised and priced again.
     ``functions.json`` and ``programs/`` are then what this stage leaves; what evolved is in ``evolve/``."""
     lr: float = 2e-4
     """Largest learning rate."""

@@ -86,7 +86,10 @@ def train_only(model: nn.Module, what: str) -> None:
     if what == "affine":
         model.requires_grad_(False)
         for module in model.modules():
-            if isinstance(module, ScalarNorm) or is_site(module):
+            if isinstance(module, ScalarNorm):
+                module.weight.requires_grad_(True)
+                module.bias.requires_grad_(True)
+            elif is_site(module):
                 module.requires_grad_(True)
 
 

@@ -11,12 +11,13 @@ import numpy as np
 from torch import nn
 
 from sw.config import RunConfig
-from sw.ir.expr import Expr, const, evaluate, node
+from sw.ir.errors import InputError
+from sw.ir.expr import Expr, X, const, evaluate, node
 from sw.ir.formats import FixedFormat
 from sw.ir.parse import parse
 from sw.ir.program import Program
 from sw.ir.realize import realize
-from sw.model.inner_scale import stretched
+from sw.model.inner_scale import reading, stretched
 from sw.model.scalar_norm import ScalarNorm
 
 SIGNIFICANT_BITS = 7
@@ -28,14 +29,15 @@ Entry = Mapping[str, Any]
 def learn_inner_scales(model: nn.Module, functions: Mapping[str, Entry]) -> None:
     """Every site's function gets an inner scale, a parameter, in place.
 
-    Functions with exceptions at single codes get none: another scale would move them to other codes.
+    Those that see x itself, not cells of its code, get none, for a slope that is a shift would become a
+    product; nor do those with exceptions at single codes, which another scale would move to other codes.
 
     Args:
         model: With a ScalarNorm at every site.
         functions: Site -> its entry of ``functions.json``.
     """
     for site, entry in functions.items():
-        if not entry.get("exceptions"):
+        if not entry.get("exceptions") and reading(parse(str(entry["expression"]))) != X:
             _norm(model, site).learn_inner_scale()
 
 
@@ -46,12 +48,15 @@ def settle(
 
     A stretched function no longer covers the output codes as it did, so it is multiplied and shifted back;
     the layer's affine makes up for that, as far as affines fold (``evolve.affine``). Scales that round to 1
-    leave function, program and price as they were.
+    leave the function as it was.
 
     Args:
         model: After ``learn_inner_scales`` and training.
         functions: As they were then.
         config: Of the run.
+
+    Raises:
+        InputError: A scale is not a finite number: training diverged.
 
     Returns:
         The functions that the model has now, as ``functions.json`` holds them, each with its ``inner_scale``
@@ -59,7 +64,14 @@ def settle(
     """
     entries, programs = {}, {}
     for site, entry in functions.items():
-        entries[site], programs[site] = _settled(_norm(model, site), entry, config)
+        norm = _norm(model, site)
+        scale = float(norm.inner_scale.detach())
+        if not 0 < scale < math.inf:
+            raise InputError(
+                f"the inner scale of site '{site}' must be a number above 0, not {scale:g}; re-align with a "
+                "smaller align.lr"
+            )
+        entries[site], programs[site] = _settled(norm, entry, config)
     return entries, programs
 
 
