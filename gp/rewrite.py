@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from gp.grid import round_bits, snap
-from sw.ir.expr import Expr, X, clip, const, node
+from sw.ir.expr import Expr, X, clip, const, node, replaced
 
 TERM_BITS = 6
 """Significant bits of an added constant, none of them below ``TERM_FINEST``."""
@@ -18,11 +18,7 @@ Move = Callable[[str, Fraction], Fraction]
 
 def substitute(expr: Expr, inner: Expr) -> Expr:
     """The formula with ``inner`` in the place of x."""
-    if expr.op == "x":
-        return inner
-    if expr.op == "const":
-        return expr
-    return Expr(expr.op, tuple(substitute(a, inner) for a in expr.args), power=expr.power)
+    return replaced(expr, X, inner)
 
 
 def scaled(expr: Expr, factor: Fraction) -> Expr:

@@ -8,7 +8,8 @@ import torch
 
 from benchmarks.accuracy import measure, variants
 from benchmarks.accuracy.__main__ import main, parsed, plan_of
-from benchmarks.accuracy.measure import Results, align_config, arm_key, measure_arm, run_dir, with_kept
+from benchmarks.accuracy.kept import with_kept
+from benchmarks.accuracy.measure import Results, align_config, arm_key, measure_arm, run_dir
 from benchmarks.accuracy.plan import (
     BENCHMARKS,
     FITTED,

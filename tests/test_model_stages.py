@@ -103,8 +103,9 @@ def test_every_stage_leaves_its_files_and_is_then_up_to_date(digits):
     assert not list(digits.original.parent.glob("*.ckpt"))
 
 
-def test_killed_after_its_last_epoch_a_stage_neither_trains_nor_refits_again(digits, monkeypatch):
-    weights, report = digits.realigned.read_bytes(), align.report_accuracy
+def kill_at_its_end(run, monkeypatch):
+    """Align again, up to where all is saved and the last accuracy would be reported."""
+    report = align.report_accuracy
 
     def killed(run, stage, *rest, **more):
         if stage == "realigned":
@@ -114,7 +115,12 @@ def test_killed_after_its_last_epoch_a_stage_neither_trains_nor_refits_again(dig
     with monkeypatch.context() as patched:
         patched.setattr(align, "report_accuracy", killed)
         with pytest.raises(KeyboardInterrupt):
-            align.STAGE.run(digits, force=True)
+            align.STAGE.run(run, force=True)
+
+
+def test_killed_after_its_last_epoch_a_stage_neither_trains_nor_refits_again(digits, monkeypatch):
+    weights = digits.realigned.read_bytes()
+    kill_at_its_end(digits, monkeypatch)
     digits.realigned.unlink()
     monkeypatch.setattr(align, "refit", None)
     monkeypatch.setattr(align.Distillation, "__call__", None)
@@ -241,19 +247,10 @@ def test_inner_scales_end_up_in_functions_programs_and_weights(digits, scaled):
     assert not quantize.STAGE.run(scaled)
 
 
-def test_killed_before_its_scales_are_settled_a_stage_ends_with_the_same_files(scaled, monkeypatch):
+def test_killed_when_its_scales_are_settled_a_stage_ends_with_the_same_files(scaled, monkeypatch):
     files = [scaled.realigned, scaled.functions, *scaled.programs()]
-    before, report = [path.read_bytes() for path in files], align.report_accuracy
-
-    def killed(run, stage, *rest, **more):
-        if stage == "realigned":
-            raise KeyboardInterrupt
-        report(run, stage, *rest, **more)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(align, "report_accuracy", killed)
-        with pytest.raises(KeyboardInterrupt):
-            align.STAGE.run(scaled, force=True)
+    before = [path.read_bytes() for path in files]
+    kill_at_its_end(scaled, monkeypatch)
     monkeypatch.setattr(align.Distillation, "__call__", None)
     assert align.STAGE.run(scaled)
     assert [path.read_bytes() for path in files] == before

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.accuracy.measure import KINDS, measure, with_kept
+from benchmarks.accuracy.kept import with_kept
+from benchmarks.accuracy.measure import KINDS, measure
 from benchmarks.accuracy.plan import BENCHMARKS, FUNCTION_SETS, REGIME_NAMES, Plan
 from benchmarks.accuracy.summary import checks, identity, is_current, summarise
 from benchmarks.accuracy.tables import document

@@ -20,11 +20,9 @@ from torch import nn
 from benchmarks.accuracy.plan import (
     BENCHMARKS,
     FITTED,
-    FUNCTION_SETS,
     LAYERNORM,
     OURS,
     PUBLISHED_DYT,
-    REGIME_NAMES,
     Arm,
     Plan,
 )
@@ -81,65 +79,6 @@ def measure(plan: Plan) -> Results:
     runs = measure_tasks(plan, plan.runs(), measure_run, "accuracy bench: runs", finished, _run_key)
     arms = measure_tasks(plan, plan.arms(), measure_arm, "accuracy bench: arms", found, arm_key)
     return Results(plan, runs, arms, time.monotonic() - start)
-
-
-def with_kept(results: Results, earlier: Mapping[str, Any]) -> Results:
-    """Results, and from an earlier call's ``accuracy.json`` what this one did not measure.
-
-    That is taken as it is, whatever code it was measured with, if it is complete, of as many epochs, with the
-    same overrides, and of the same models and functions: other benchmarks, and, where all is complete then,
-    other function sets and regimes.
-    """
-    earlier = {k: [body for body in earlier.get(k, ()) if _is_alike(body, results.plan)] for k in KINDS}
-    runs = {(body["benchmark"], body["seed"]): body for body in earlier["runs"]}
-    other = {task for task, run in results.runs.items() if not _is_of_one_model(runs.get(task, run), run)}
-    arms = {Arm.of(body): body for body in earlier["arms"] if (body["benchmark"], body["seed"]) not in other}
-    joined = runs | {
-        task: run if task in other or task not in runs else _joined(runs[task], run)
-        for task, run in results.runs.items()
-    }
-    whole = dataclasses.replace(results, runs=joined, arms=arms | results.arms)
-    plan = dataclasses.replace(results.plan, functions=FUNCTION_SETS, regimes=REGIME_NAMES)
-    if not all(_is_complete(whole, plan, name) for name in plan.benchmarks):
-        plan = results.plan
-    shown = [n for n in BENCHMARKS if n in plan.benchmarks or _is_complete(whole, plan, n)]
-    plan = dataclasses.replace(plan, benchmarks=tuple(shown))
-    return dataclasses.replace(
-        whole,
-        plan=plan,
-        runs={task: whole.runs[task] for task in plan.runs()},
-        arms={arm: whole.arms[arm] for arm in plan.arms()},
-    )
-
-
-def _is_of_one_model(earlier: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
-    """Whether two entries of a run show the same original model and, where both have them, functions."""
-    return earlier.get("original") == run["original"] and all(
-        earlier[key].get(functions, found) == found
-        for key in ("zero_shot", "lut6")
-        for functions, found in run[key].items()
-    )
-
-
-def _joined(earlier: Mapping[str, Any], run: dict[str, Any]) -> dict[str, Any]:
-    """A run's entry, with the function sets of an earlier one of the same original model."""
-    return run | {key: earlier[key] | run[key] for key in ("zero_shot", "lut6")}
-
-
-def _is_complete(results: Results, plan: Plan, name: str) -> bool:
-    """Whether there is all of a benchmark that a plan wants."""
-    alone = dataclasses.replace(plan, benchmarks=(name,))
-    shown = {functions for functions in plan.functions if functions != LAYERNORM}
-    runs = [results.runs.get(task, {}) for task in alone.runs()]
-    arms = [results.arms.get(arm, {}) for arm in alone.arms()]
-    return all("integer" in run and shown <= set(run["zero_shot"]) for run in runs) and all(
-        len(arm.get("epochs", ())) == alone.epochs_of(name) for arm in arms
-    )
-
-
-def _is_alike(body: Mapping[str, Any], plan: Plan) -> bool:
-    """Whether an entry is of the same configuration."""
-    return tuple(body.get("overrides", ())) == plan.overrides
 
 
 def measure_run(plan: Plan, task: tuple[str, int]) -> dict[str, Any]:

@@ -47,8 +47,9 @@ def introduction(results: Results) -> str:
         "epochs. Fitted forms have constants fitted at each site. Where all weights are trained (F, D, D+), "
         "so are the constants of DyT, Derf and clip, as alpha of DyT was where it was published; LUTs are of "
         "the constants before. Ours stay as they were found, where the configuration does not say that they "
-        "get an inner scale (glyphs does); then all functions are realised and priced again with it, and the "
-        "last accuracy is theirs."
+        "get an inner scale (glyphs does); then they are realised and priced again with it, and the last "
+        "accuracy is theirs. Where a benchmark names two commits, one measured some arms again, from the "
+        "same original models and functions."
     )
 
 

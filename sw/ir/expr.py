@@ -95,6 +95,18 @@ def clip(e: Expr, lo: Expr | None = None, hi: Expr | None = None) -> Expr:
     return Expr("clip", (e, lo or const(-CLIP_LIMIT), hi or const(CLIP_LIMIT)))
 
 
+def replaced(expr: Expr, part: Expr, by: Expr) -> Expr:
+    """The formula with another in the place of one of its parts, wherever that occurs.
+
+    >>> str(replaced(node("add", node("square", X), const(1)), X, node("abs", X)))
+    'square(abs(x)) + 1'
+    """
+    if expr == part:
+        return by
+    args = tuple(replaced(arg, part, by) for arg in expr.args)
+    return Expr(expr.op, args, expr.value, expr.power)
+
+
 def interpret_expr(
     expr: Expr,
     x: T,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from sw.ir.expr import Expr, X, const, node
+from sw.ir.expr import Expr, X, const, node, replaced
 
 
 def reading(expr: Expr) -> Expr:
@@ -33,14 +33,6 @@ def stretched(expr: Expr, scale: Fraction) -> Expr:
     'tanh(0.375*x) - 0.75*x'
     """
     return _stretched(expr, reading(expr), scale)
-
-
-def replaced(expr: Expr, part: Expr, by: Expr) -> Expr:
-    """The formula with another in the place of one of its parts, wherever that occurs."""
-    if expr == part:
-        return by
-    args = tuple(replaced(arg, part, by) for arg in expr.args)
-    return Expr(expr.op, args, expr.value, expr.power)
 
 
 def _stretched(expr: Expr, read: Expr, scale: Fraction) -> Expr:

@@ -8,8 +8,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor, nn
 
-from sw.ir.expr import Expr, X, interpret_expr
-from sw.model.inner_scale import reading, replaced
+from sw.ir.expr import Expr, X, interpret_expr, replaced
+from sw.model.inner_scale import reading
 from sw.model.sites import along_channels
 
 
