@@ -1,4 +1,4 @@
-"""The grids that constants are taken from: few non-zero signed digits, or few significant bits."""
+"""The grid that factors are taken from: few non-zero signed digits."""
 
 from __future__ import annotations
 
@@ -50,13 +50,6 @@ def _float_sums(left: float, digits: int, last: float) -> list[float]:
     return found or [0.0]
 
 
-def _exponent(value: Fraction) -> int:
-    """floor(log2 |value|), exact."""
-    magnitude = abs(value)
-    guess = magnitude.numerator.bit_length() - magnitude.denominator.bit_length()
-    return guess if Fraction(2) ** guess <= magnitude else guess - 1
-
-
 def num_digits(value: Fraction) -> int:
     """Non-zero digits of the canonical signed digit form of a dyadic number.
 
@@ -64,16 +57,3 @@ def num_digits(value: Fraction) -> int:
     (2, 3, 0)
     """
     return len(signed_digits(value.numerator))
-
-
-def round_bits(value: float | Fraction, bits: int, finest: Fraction) -> Fraction:
-    """The nearest number with at most ``bits`` significant bits and no bit below ``finest``; ties to even.
-
-    >>> round_bits(0.1, 4, Fraction(1, 1024)), round_bits(0.1, 4, Fraction(1, 16))
-    (Fraction(13, 128), Fraction(1, 8))
-    """
-    exact = Fraction(value)
-    if exact == 0:
-        return exact
-    unit = max(Fraction(2) ** (_exponent(exact) - bits + 1), finest)
-    return round(exact / unit) * unit

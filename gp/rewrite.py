@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 
-from gp.grid import round_bits, snap
+from gp.grid import snap
 from sw.ir.expr import Expr, X, clip, const, node, replaced
+from sw.ir.formats import round_bits
 
 TERM_BITS = 6
 """Significant bits of an added constant, none of them below ``TERM_FINEST``."""

@@ -212,7 +212,7 @@ def test_a_tiny_benchmark_runs_and_is_not_measured_twice(tmp_path, monkeypatch, 
     assert all(len(arm["epochs"]) == 1 for arm in body["arms"])
     assert set(body["runs"][0]["zero_shot"]) == {OURS, PUBLISHED_DYT}
     assert "## digits" in capsys.readouterr().out
-    monkeypatch.setattr("benchmarks.accuracy.measure.ProcessPoolExecutor", NoWork)
+    monkeypatch.setattr("benchmarks.accuracy.tasks.ProcessPoolExecutor", NoWork)
     assert main(options) == 0
     elsewhere = [*TINY, "--out", str(tmp_path), "--cache", str(tmp_path / "other")]
     assert main(elsewhere) == 0, "all of it is in accuracy.json"

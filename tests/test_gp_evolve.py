@@ -441,7 +441,7 @@ def test_evolution_loads_neither_models_nor_hardware(evolved, script, tmp_path):
 def many(tmp_path_factory):
     """Pairs of so many sites that a run can be caught in the middle, and the functions of a whole run."""
     folder = tmp_path_factory.mktemp("many")
-    pairs = save(folder / "pairs.npz", **{f"site{k}": 0.2 + 0.1 * k for k in range(8)})
+    pairs = save(folder / "pairs.npz", **{f"site{k}": 0.2 + 0.1 * k for k in range(4)})
     run = evolve_pairs(pairs, folder / "o", in_width=12, out_width=6, generations=1, jobs=2)
     return pairs, run.functions.read_bytes()
 
@@ -460,7 +460,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_functions(many, script, tmp
     process.send_signal(ending)
     assert process.wait() != 0
     kept = {p.name: p.stat().st_mtime_ns for p in out.glob("evolve/*.json")}
-    assert 0 < len(kept) < 16
+    assert 0 < len(kept) < 8
     assert not (out / "functions.json").exists()
     subprocess.run([*script, str(pairs), str(out)], check=True, capture_output=True)
     assert (out / "functions.json").read_bytes() == expected

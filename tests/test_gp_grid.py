@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gp.grid import num_digits, round_bits, snap
+from gp.grid import num_digits, snap
 
 
 @pytest.mark.parametrize("digits", [1, 2, 3])
@@ -31,9 +31,3 @@ def test_snap_needs_no_more_digits_and_is_idempotent(value, digits):
 @given(st.integers(-5000, 5000))
 def test_num_digits_is_the_weight_of_the_non_adjacent_form(value):
     assert num_digits(Fraction(value)) == (abs(value) ^ (3 * abs(value))).bit_count()
-
-
-def test_round_bits_keeps_significant_bits_and_the_finest_grid():
-    assert round_bits(Fraction(181, 16), 4, Fraction(1, 256)) == Fraction(11)
-    assert round_bits(0.001, 6, Fraction(1, 256)) == 0
-    assert round_bits(0, 6, Fraction(1, 256)) == 0

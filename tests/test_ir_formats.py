@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import apytypes
 import numpy as np
 import pytest
@@ -5,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sw.ir.errors import InputError
-from sw.ir.formats import FixedFormat
+from sw.ir.formats import FixedFormat, round_bits
 
 
 @pytest.mark.parametrize("text", ["s16.11", "u8.0", "s2.1", "u1.0", "s8.-3", "s32.40"])
@@ -95,3 +97,17 @@ def test_values_of_any_type_are_real_ones():
     assert FixedFormat(8, 4).quantize(np.array([1, 2], dtype=np.int8)).tolist() == [16, 32]
     assert FixedFormat(8, 4).quantize(np.array([0.1], dtype=np.float16)).tolist() == [2]
     assert FixedFormat(24, 20).quantize(np.array([0.1], dtype=np.float16)).tolist() == [104832]
+
+
+def test_round_bits_keeps_significant_bits_and_the_finest_grid():
+    assert round_bits(Fraction(181, 16), 4, Fraction(1, 256)) == Fraction(11)
+    assert round_bits(0.001, 6, Fraction(1, 256)) == 0
+    assert round_bits(0, 6, Fraction(1, 256)) == 0
+
+
+@given(st.floats(1e-3, 1e3), st.integers(1, 12))
+def test_rounded_bits_are_few_and_nearest(value, bits):
+    short = round_bits(value, bits)
+    assert abs(float(short) / value - 1) <= 2.0**-bits
+    odd = short.numerator >> max(0, short.numerator.bit_length() - bits)
+    assert short.numerator == odd << max(0, short.numerator.bit_length() - bits)

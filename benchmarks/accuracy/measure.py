@@ -1,19 +1,12 @@
-"""Runs and arms, measured one in a process; what is done stays done."""
+"""What runs and arms are, and the figures that they give."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import multiprocessing
-import platform
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import nn
 
@@ -26,9 +19,10 @@ from benchmarks.accuracy.plan import (
     Arm,
     Plan,
 )
+from benchmarks.accuracy.tasks import hashed, measure_tasks
 from gp.task import IRRELEVANT
 from sw.config import REGIMES, AlignConfig
-from sw.files import file_digest, read_json, write_json
+from sw.files import read_json
 from sw.model.align import recipe, swapped, train_only
 from sw.model.data import Images, Splits, load_splits
 from sw.model.distil import Distillation, blocks_of
@@ -40,19 +34,15 @@ from sw.model.refit import refit
 from sw.model.settle import learn_inner_scales, settle
 from sw.model.swap import read_chosen, read_plans
 from sw.model.training import fit
-from sw.report.provenance import commit
 from sw.run_dir import RunDir
 from sw.stage import code_digest
 from sw.stages import stage
-from sw.terminal import progress
 
 STAGES = ("train", "capture", "evolve", "align", "quantize", "export")
-PACKAGES = ("torch", "timm", "brevitas")
 OWN_ACCURACIES = ("original", "quantized", "integer")
 KINDS = ("runs", "arms")
 """Of entries in ``accuracy.json``."""
 REFITS = ("none", *REFIT_STEPS)
-Task = TypeVar("Task", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,60 +236,6 @@ def _finished(plan: Plan, earlier: Mapping[str, Any]) -> dict[str, Any]:
     return {key: body for key, body in earlier.items() if key in keys}
 
 
-def measure_tasks(
-    plan: Plan,
-    tasks: Sequence[Task],
-    do: Callable[[Plan, Task], dict[str, Any]],
-    label: str,
-    earlier: Mapping[str, dict[str, Any]],
-    key: Callable[[Plan, Task], str],
-) -> dict[Task, dict[str, Any]]:
-    """Every task's figures: those of earlier calls where its key is the same; the others are measured.
-
-    Args:
-        plan: Where files go, and how many tasks are done at a time.
-        tasks: In the order of the result.
-        do: What a task gives, JSON; runs in a process of its own.
-        label: Shown beside the progress bar.
-        earlier: Figures by key.
-        key: What a task's figures depend on.
-    """
-    keys = {task: key(plan, task) for task in tasks}
-    files = {task: plan.cache / f"{do.__name__}-{keys[task]}.json" for task in tasks}
-    missing = [task for task in tasks if keys[task] not in earlier and not files[task].exists()]
-    plan.cache.mkdir(parents=True, exist_ok=True)
-    by = made_by() | {"overrides": list(plan.overrides)}
-    with (
-        progress(label, len(missing)) as step,
-        ProcessPoolExecutor(plan.jobs, multiprocessing.get_context("spawn")) as pool,
-    ):
-        futures = {
-            pool.submit(_keep, do, plan, task, files[task], by | {"key": keys[task]}): task
-            for task in missing
-        }
-        try:
-            for future in as_completed(futures):
-                future.result()
-                step(str(futures[future]))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return {task: earlier.get(keys[task]) or read_json(path) for task, path in files.items()}
-
-
-def made_by() -> dict[str, Any]:
-    """Commit and versions that figures come from."""
-    versions = {name: metadata.version(name) for name in PACKAGES} | {"python": platform.python_version()}
-    return {"commit": commit(), "versions": versions}
-
-
-def _keep(
-    do: Callable[[Plan, Task], dict[str, Any]], plan: Plan, task: Task, path: Path, more: dict[str, Any]
-) -> None:
-    """Do a task and keep its figures, whatever becomes of others."""
-    write_json(path, do(plan, task) | more)
-
-
 def base_key(plan: Plan, task: tuple[str, int], *, but: Sequence[str] = ()) -> str:
     """What a run and all that starts from it depend on: its configuration, and the code.
 
@@ -325,9 +261,3 @@ def arm_key(plan: Plan, arm: Arm) -> str:
     chosen_alike = () if arm.functions == OURS else IRRELEVANT
     base = base_key(plan, (arm.benchmark, arm.seed), but=chosen_alike)
     return hashed(dataclasses.asdict(arm), dataclasses.asdict(config), base)
-
-
-def hashed(*parts: Any) -> str:
-    """A key of what figures depend on, this module and the plan's included."""
-    own = [file_digest(Path(__file__).with_name(name)) for name in ("measure.py", "plan.py")]
-    return hashlib.sha256(json.dumps([*parts, *own], sort_keys=True).encode()).hexdigest()[:20]

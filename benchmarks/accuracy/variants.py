@@ -18,8 +18,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.accuracy.measure import STAGES, base_key, hashed, measure_tasks, run_dir, trained
+from benchmarks.accuracy.measure import STAGES, base_key, run_dir, trained
 from benchmarks.accuracy.plan import BENCHMARKS, LAYERNORM, OURS, Plan
+from benchmarks.accuracy.tasks import hashed, measure_tasks
 from benchmarks.markdown import table
 from sw.config import REGIMES, DataConfig
 from sw.files import file_digest, write_text

@@ -1,10 +1,11 @@
-"""Fixed-point formats: how many bits, where the binary point is, signed or not."""
+"""Fixed-point formats: how many bits, where the binary point is, signed or not; and short constants."""
 
 from __future__ import annotations
 
 import re
 import reprlib
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -127,3 +128,23 @@ class FixedFormat:
             np.ldexp(largest, frac) > 2 ** (width - 1) - 1
         )  # the top code is one step short of 2^exponent
         return cls(width, max(-MAX_FRAC, min(MAX_FRAC, frac)))
+
+
+def round_bits(value: float | Fraction, bits: int, finest: Fraction = Fraction(0)) -> Fraction:
+    """The nearest number with at most ``bits`` significant bits and no bit below ``finest``; ties to even.
+
+    >>> round_bits(0.1, 4), round_bits(0.1, 4, Fraction(1, 16))
+    (Fraction(13, 128), Fraction(1, 8))
+    """
+    exact = Fraction(value)
+    if exact == 0:
+        return exact
+    unit = max(Fraction(2) ** (_exponent(exact) - bits + 1), finest)
+    return round(exact / unit) * unit
+
+
+def _exponent(value: Fraction) -> int:
+    """floor(log2 |value|), exact."""
+    magnitude = abs(value)
+    guess = magnitude.numerator.bit_length() - magnitude.denominator.bit_length()
+    return guess if Fraction(2) ** guess <= magnitude else guess - 1

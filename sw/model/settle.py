@@ -13,7 +13,7 @@ from torch import nn
 from sw.config import RunConfig
 from sw.ir.errors import InputError
 from sw.ir.expr import Expr, X, const, evaluate, node
-from sw.ir.formats import FixedFormat
+from sw.ir.formats import FixedFormat, round_bits
 from sw.ir.parse import parse
 from sw.ir.program import Program
 from sw.ir.realize import realize
@@ -76,7 +76,7 @@ def settle(
 
 
 def _settled(norm: ScalarNorm, entry: Entry, config: RunConfig) -> tuple[dict[str, Any], Program]:
-    scale = significant(float(norm.inner_scale.detach()))
+    scale = round_bits(float(norm.inner_scale.detach()), SIGNIFICANT_BITS)
     former, input, output = (
         parse(str(entry["expression"])),
         FixedFormat.parse(entry["input"]),
@@ -104,12 +104,6 @@ def _settled(norm: ScalarNorm, entry: Entry, config: RunConfig) -> tuple[dict[st
     return {**entry, **changed}, made.program
 
 
-def significant(value: float) -> Fraction:
-    """A positive number rounded to ``SIGNIFICANT_BITS``."""
-    step = Fraction(2) ** (math.frexp(value)[1] - SIGNIFICANT_BITS)
-    return round(Fraction(value) / step) * step
-
-
 def _refilling(
     former: Expr, expr: Expr, input: FixedFormat, output: FixedFormat, affine: str
 ) -> tuple[Fraction, Fraction]:
@@ -121,7 +115,7 @@ def _refilling(
         high, now_high = -low, -now_low
     if affine == "none" or not 0 < now_high - now_low < math.inf or not 0 < high - low < math.inf:
         return Fraction(1), Fraction(0)
-    gain = significant((high - low) / (now_high - now_low))
+    gain = round_bits((high - low) / (now_high - now_low), SIGNIFICANT_BITS)
     steps = ((low + high) - float(gain) * (now_low + now_high)) / 2 / output.step
     return gain, round(steps) * Fraction(output.step)
 
