@@ -37,6 +37,8 @@ BUILDS_ON: dict[str, tuple[str, ...]] = {
     "report": ("export", "verify", "rivals"),
 }
 """The stages whose files a stage reads, but for those that these build on."""
+BUILDS_ON_SETTLED = BUILDS_ON | {"hdl": ("align",)}
+"""The same where ``align`` leaves functions and programs (``align.inner_scale``)."""
 
 LAST_ACCURACY_STAGE = "export"
 """A further seed of a run repeats everything up to here: all that an accuracy depends on."""
@@ -47,10 +49,10 @@ def before(name: str, *, settled: bool = False) -> list[str]:
 
     Args:
         name: The stage.
-        settled: Whether ``align``, not ``evolve``, leaves functions and programs (``align.inner_scale``).
+        settled: By ``BUILDS_ON_SETTLED``.
     """
-    directly = ("align",) if settled and name == "hdl" else BUILDS_ON[name]
-    needed = {needed for direct in directly for needed in (direct, *before(direct, settled=settled))}
+    builds_on = BUILDS_ON_SETTLED if settled else BUILDS_ON
+    needed = {needed for direct in builds_on[name] for needed in (direct, *before(direct, settled=settled))}
     return [other for other in STAGES if other in needed]
 
 
